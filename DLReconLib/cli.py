@@ -1,0 +1,260 @@
+"""The command `dlrecon`. Exit codes: 0 done, 2 bad usage or input, 3 the work failed, 130 cancelled."""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import DLReconLib
+from DLReconLib.models import TASKS, find_card, list_cards
+from DLReconLib.progress import Cancelled, Progress, silent
+
+DONE, BAD_INPUT, FAILED, CANCELLED = 0, 2, 3, 130
+
+
+def triple(text: str) -> tuple[int, int, int]:
+    try:
+        z, y, x = (int(n) for n in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}; wanted three whole numbers Z,Y,X") from None
+    return z, y, x
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("dlrecon", description="Better images from noisy ones, with a record. Research "
+                                     "use only.")  # fmt: skip
+    parser.add_argument("--version", action="version", version=f"dlrecon {DLReconLib.__version__}")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="COMMAND")
+
+    verb = verbs.add_parser("list", help="the models there are")
+    verb.add_argument("--task", choices=TASKS)
+    verb.add_argument("--modality", help="DICOM code: MR, CT, US, PT, ...")
+    verb.add_argument("--json", action="store_true", help="print JSON")
+
+    verb = verbs.add_parser("show", help="the card of a model")
+    verb.add_argument("model", help="id, or path of a card.json")
+    verb.add_argument("--json", action="store_true", help="print JSON")
+
+    verb = verbs.add_parser("run", help="make a better volume")
+    verb.add_argument("input", type=Path, help="NRRD, NIfTI, MetaImage, DICOM file or folder, PNG, TIFF")
+    verb.add_argument("output", type=Path, help="NRRD, NIfTI, MetaImage, PNG or TIFF file")
+    add_options(verb)
+    verb.add_argument("--series", help="which DICOM series of a folder: its UID or the beginning of it")
+    verb.add_argument("--mask", type=Path, help="label image; only where it is not 0 is anything changed")
+    verb.add_argument("--residual", type=Path, help="write what was removed to this file")
+    verb.add_argument("--report", type=Path, help="write the record of the run to this JSON file")
+    verb.add_argument("--progress", choices=["auto", "bar", "json", "none"], default="auto")
+    verb.add_argument("--overwrite", action="store_true", help="replace files that exist")
+
+    verb = verbs.add_parser("metrics", help="figures of an image, alone or against a reference")
+    verb.add_argument("image", type=Path)
+    verb.add_argument("--reference", type=Path, help="the image it should be; its 99.9th percentile minus its minimum "
+                      "is the data range unless --peak says otherwise")  # fmt: skip
+    verb.add_argument("--peak", type=float, help="data range for PSNR, SSIM and NRMSE")
+    verb.add_argument("--mask", type=Path, help="label image: voxels above 0 count; two labels or more give the CNR")
+    verb.add_argument("--json", action="store_true", help="print JSON")
+
+    verb = verbs.add_parser("train", help="train a model by a plan")
+    verb.add_argument("plan", type=Path, help="JSON file; see the plans beside the models of the zoo")
+    verb.add_argument("--data", type=Path, default=os.environ.get("DLRECON_DATA", "."), help="folder of the images "
+                      "(default: $DLRECON_DATA, else here)")  # fmt: skip
+    verb.add_argument("--out", type=Path, help="folder of checkpoints, logs and weights (default: runs/ID)")
+    verb.add_argument("--device", default="auto")
+    verb.add_argument("--resume", action="store_true", help="continue from the last checkpoint")
+
+    verb = verbs.add_parser("doctor", help="is everything there? what is wrong and how to mend it")
+    verb.add_argument("--json", action="store_true", help="print JSON")
+
+    verb = verbs.add_parser("demo", help="the main job on a real image, with a picture and figures")
+    verb.add_argument("--out", type=Path, default=Path("dlrecon-demo"), help="folder to write to")
+    return parser
+
+
+def add_options(verb: argparse.ArgumentParser) -> None:
+    """The fields of pipeline.Options, each a flag."""
+    verb.add_argument("--task", choices=TASKS, default="denoise")
+    verb.add_argument("--model", default="auto", help="id, path of a card.json, or auto: by task and modality")
+    verb.add_argument("--modality", default="auto", help="auto, MR, CT, US, PT, ...")
+    verb.add_argument("--strength", type=float, default=1.0, help="0 (nothing) to 1 (full)")
+    verb.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
+    verb.add_argument("--tile", type=triple, metavar="Z,Y,X", help="voxels worked on at once, multiples of 8")
+    verb.add_argument("--dtype", choices=["float32", "input"], default="float32", help="type of the output's values")
+    verb.add_argument("--precision", choices=["auto", "float32", "bfloat16"], default="auto")
+
+
+OPTIONS = ("task", "model", "modality", "strength", "device", "tile", "dtype", "precision")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = make_parser().parse_args(argv)
+    try:
+        return VERBS[arguments.verb](arguments)
+    except (Cancelled, KeyboardInterrupt):
+        print("dlrecon: cancelled; nothing was written", file=sys.stderr)
+        return CANCELLED
+    except (ValueError, FileNotFoundError, FileExistsError, NotADirectoryError, PermissionError) as error:
+        print(f"dlrecon: {error}", file=sys.stderr)
+        return BAD_INPUT
+    except (OSError, MemoryError, RuntimeError) as error:
+        print(f"dlrecon: {type(error).__name__}: {error}", file=sys.stderr)
+        return FAILED
+
+
+def show_progress(kind: str) -> Progress:
+    if kind == "auto":
+        kind = "bar" if sys.stderr.isatty() else "none"
+    if kind == "json":
+        return lambda f, text: print(json.dumps({"progress": round(f, 4), "text": text}), flush=True)
+    if kind == "bar":
+
+        def bar(fraction: float, text: str) -> None:
+            filled = "#" * round(30 * fraction)
+            end = "\n" if fraction >= 1 else ""
+            print(f"\r[{filled:<30}] {100 * fraction:3.0f} %  {text:<30}", end=end, file=sys.stderr, flush=True)
+
+        return bar
+    return silent
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from DLReconLib.io import check_output, read_series, read_volume, write_series, write_volume
+    from DLReconLib.pipeline import reconstruct
+
+    outputs = [p for p in (arguments.output, arguments.residual) if p]
+    for path in outputs:
+        check_output(path, arguments.overwrite, [arguments.input])
+    check_report(arguments.report, arguments.overwrite)
+    if len({p.resolve() for p in outputs}) < len(outputs):
+        raise ValueError(f"--residual {arguments.residual} is the output itself; wanted another file")
+    volumes = [read_volume(arguments.input, arguments.series)] if arguments.series else read_series(arguments.input)
+    mask = read_volume(arguments.mask) if arguments.mask else None
+    progress = show_progress(arguments.progress)
+    options = {name: getattr(arguments, name) for name in OPTIONS}
+    results = []
+    for number, volume in enumerate(volumes):
+
+        def part(fraction: float, text: str, number: int = number) -> None:
+            progress((number + fraction) / len(volumes), text)
+
+        results.append(reconstruct(volume, mask=mask, progress=part, **options))
+    record = results[0].provenance
+    if len(results) > 1:
+        record = record | {"time_points": [r.provenance for r in results]}
+    metadata = {"DLRecon.Provenance": json.dumps(record)}
+    for path, images in ((arguments.output, [r.volume for r in results]), (arguments.residual, [r.residual for r in results])):  # fmt: skip
+        if path and len(images) == 1:
+            write_volume(images[0], path, metadata=metadata, overwrite=arguments.overwrite)
+        elif path:
+            write_series(images, path, overwrite=arguments.overwrite)
+    if arguments.report:
+        write_text(arguments.report, json.dumps(record | {"figures": figures(volumes[0], results[0])}, indent=2))
+    for warning in record["warnings"]:
+        print(f"dlrecon: warning: {warning}", file=sys.stderr)
+    if arguments.progress != "json":
+        model, why = record["model"]["id"], record["model_chosen"]
+        print(f"{model} ({why}): noise found {record['noise']:.4g}, {record['seconds']['total']:.1f} s, "
+              f"{arguments.output}")  # fmt: skip
+    return DONE
+
+
+def figures(before: Any, result: Any) -> dict[str, Any]:
+    from DLReconLib.metrics import noise_sigma, snr
+
+    pairs = {"before": before.array, "after": result.volume.array}
+    return {when: {"noise_sigma": noise_sigma(a), "snr": snr(a)} for when, a in pairs.items() if a.ndim == 3}
+
+
+def check_report(path: Path | None, overwrite: bool) -> None:
+    """Raises where the report could not be written, before any work is done."""
+    if path is None:
+        return
+    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+        raise FileNotFoundError(f"report {path}: its folder does not exist or is not writable; create it first")
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"report {path} exists; give --overwrite or another name")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Whole or not at all."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.replace(temporary, path)
+    except OSError:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def list_models(arguments: argparse.Namespace) -> int:
+    cards = list_cards(arguments.task, arguments.modality)
+    if arguments.json:
+        print(json.dumps([c.to_dict() for c in cards], indent=2))
+        return DONE
+    for card in cards:
+        print(f"{card.id:22} {card.task:12} {','.join(card.modalities):6} {card.summary}")
+    return DONE
+
+
+def show(arguments: argparse.Namespace) -> int:
+    card = find_card(arguments.model)
+    if arguments.json:
+        print(json.dumps(card.to_dict(), indent=2))
+        return DONE
+    print(f"{card.id}: {card.title}\n{card.summary}\n")
+    for name, value in card.to_dict().items():
+        if name in ("id", "title", "summary") or value in ("", {}, []):
+            continue
+        text = json.dumps(value, indent=2) if isinstance(value, dict) else value
+        print(f"{name}: {'; '.join(map(str, value)) if isinstance(value, tuple) else text}")
+    return DONE
+
+
+def metrics(arguments: argparse.Namespace) -> int:
+    from DLReconLib.evaluation import measure
+
+    figures = measure(arguments.image, arguments.reference, arguments.mask, arguments.peak)
+    if arguments.json:
+        print(json.dumps(figures, indent=2))
+        return DONE
+    for name, value in figures.items():
+        print(f"{name:12} {value:.6g}" if isinstance(value, float) else f"{name:12} {value}")
+    return DONE
+
+
+def train(arguments: argparse.Namespace) -> int:
+    from DLReconLib.training import train_by_plan
+
+    folder = train_by_plan(arguments.plan, arguments.data, arguments.out, arguments.device, arguments.resume,
+                           show_progress("auto"))  # fmt: skip
+    print(f"card, weights and log are in {folder}")
+    return DONE
+
+
+def doctor(arguments: argparse.Namespace) -> int:
+    from DLReconLib.doctor import examine
+
+    findings = examine()
+    if arguments.json:
+        print(json.dumps(findings, indent=2))
+    else:
+        for finding in findings:
+            print(f"{'ok ' if finding['ok'] else '!! '} {finding['what']}: {finding['found']}")
+            if not finding["ok"]:
+                print(f"    mend it: {finding['mend']}")
+    return DONE if all(f["ok"] or f["optional"] for f in findings) else FAILED
+
+
+def demo(arguments: argparse.Namespace) -> int:
+    from DLReconLib.demo import run_demo
+
+    print(run_demo(arguments.out, show_progress("auto")))
+    return DONE
+
+
+VERBS = {"list": list_models, "show": show, "run": run, "metrics": metrics, "train": train, "doctor": doctor,
+         "demo": demo}  # fmt: skip

@@ -1,0 +1,35 @@
+"""Figures of image files."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from DLReconLib.io import read_volume
+from DLReconLib.metrics import METRICS, cnr, noise_sigma, snr
+
+
+def measure(
+    image: Path, reference: Path | None = None, mask: Path | None = None, peak: float | None = None
+) -> dict[str, Any]:
+    """The figures of an image (scalar): noise sigma and SNR; against a reference the METRICS, with the data range
+    used as "peak"; with a label image of two labels or more, the CNR of each pair.
+
+    Raises ValueError where the files do not share a grid or are not scalar.
+    """
+    volume = read_volume(image)
+    others = {"reference": reference and read_volume(reference), "mask": mask and read_volume(mask)}
+    for name, other in {"image": volume, **others}.items():
+        if other and other.components > 1:
+            raise ValueError(f"{name} has {other.components} components; wanted a scalar image")
+        if other and (other.array.shape != volume.array.shape or not other.geometry.matches(volume.geometry, 0.01)):
+            raise ValueError(f"{name} lies on another grid than {image}; wanted the same; resample it first")
+    chosen = others["mask"].array > 0 if others["mask"] else None
+    figures: dict[str, Any] = {"noise_sigma": noise_sigma(volume.array, chosen), "snr": snr(volume.array, chosen)}
+    if others["reference"]:
+        truth = others["reference"].array
+        figures["peak"] = peak or float(np.percentile(truth, 99.9) - truth.min())
+        figures |= {name: f(volume.array, truth, figures["peak"], chosen) for name, f in METRICS.items()}
+    if others["mask"] and len(np.unique(others["mask"].array)) > 2:
+        figures["cnr"] = cnr(volume.array, others["mask"].array)
+    return figures

@@ -1,0 +1,152 @@
+"""Model cards: what a model is for and how it must be run. Every field is executed or shown."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+ZOO = Path(__file__).parent / "zoo"
+TASKS = ("denoise", "super-resolution", "artifact-reduction", "contrast", "inpaint")
+
+
+class ModelError(ValueError):
+    """A card or a weight file that cannot be used."""
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a model is for and how it must be run.
+
+    id, title, summary: name, and what a user reads in a list.
+    task: one of TASKS. modalities: DICOM codes it was made for; "*" is any.
+    network, arguments: name in networks.NETWORKS and its keyword arguments.
+    weights, sha256: file beside the card and its checksum; both empty for a method without weights.
+    scale: output voxels per input voxel along an axis (1: same grid).
+    tile: (k, j, i) voxels that are worked on at once, multiples of 8; halo: voxels of context around them.
+    offset, unit: the network sees (value - offset) / unit; unit 0 means the 99.5th percentile of the image.
+    reach: lowest and highest value that the model may change; others are kept. Empty: all.
+    slices_first: whether the axis with the largest spacing is worked on as the slice axis.
+    flat_mm: the change has no local mean over this in-plane distance (keeps HU); 0: none.
+    equivariance: "scale" where f(a x) = a f(x), "affine" where f(a x + b) = a f(x) + b, else "none".
+    training: data, licences, split, plan. results: measured figures. limits: what it cannot do.
+    licence: of the weights. folder: where the card lies (not part of the file).
+    """
+
+    id: str
+    title: str
+    summary: str
+    task: str
+    modalities: tuple[str, ...]
+    network: str
+    arguments: dict[str, Any]
+    weights: str
+    sha256: str
+    scale: int
+    tile: tuple[int, int, int]
+    halo: int
+    offset: float
+    unit: float
+    reach: tuple[float, ...]
+    slices_first: bool
+    flat_mm: float
+    equivariance: str
+    training: dict[str, Any]
+    results: dict[str, Any]
+    limits: tuple[str, ...]
+    licence: str
+    folder: Path = field(default=Path(), compare=False)
+
+    def __post_init__(self) -> None:
+        for name in ("modalities", "tile", "reach", "limits"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        self._expect(self.task in TASKS, "task", f"one of {', '.join(TASKS)}", self.task)
+        aligned = len(self.tile) == 3 and all(t > 0 and t % 8 == 0 for t in self.tile)
+        self._expect(aligned, "tile", "three multiples of 8", self.tile)
+        self._expect(self.halo % 8 == 0 and self.halo >= 0, "halo", "a multiple of 8", self.halo)
+        self._expect(self.equivariance in ("none", "scale", "affine"), "equivariance", "none, scale or affine",
+                     self.equivariance)  # fmt: skip
+        self._expect(bool(self.weights) == bool(self.sha256), "sha256", "one where there are weights", self.sha256)
+
+    def _expect(self, holds: bool, name: str, wanted: str, got: object) -> None:
+        if not holds:
+            raise ModelError(f"model {self.id}: {name} is {got!r}; wanted {wanted}; correct the card in {self.folder}")
+
+    @classmethod
+    def read(cls, path: Path) -> "ModelCard":
+        """Read card.json, or the card in a folder.
+
+        Raises ModelError where it is missing, is no JSON, lacks a field or has one that nothing would execute.
+        """
+        path = Path(path)
+        path = path / "card.json" if path.is_dir() else path
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ModelError(f"card {path}: not readable as JSON ({error}); wanted a model card") from error
+        if not isinstance(values, dict):
+            raise ModelError(f"card {path}: wanted a JSON object, got {type(values).__name__}")
+        names = {f.name for f in fields(cls)} - {"folder"}
+        missing, unknown = sorted(names - set(values)), sorted(set(values) - names)
+        if missing or unknown:
+            raise ModelError(
+                f"card {path}: missing fields {missing}, unknown fields {unknown}; a card has exactly: "
+                f"{', '.join(sorted(names))}; was it made for another version of DLRecon?"
+            )
+        return cls(**values, folder=path.parent)
+
+    def to_dict(self) -> dict[str, Any]:
+        values = asdict(self)
+        del values["folder"]
+        return values
+
+    @property
+    def learned(self) -> bool:
+        """Whether it has weights, and so needs torch."""
+        return bool(self.weights)
+
+    def checked_weights(self) -> Path:
+        """The weight file, after its checksum and kind were verified.
+
+        Raises ModelError for a missing file, a pickle (never opened: it could run code) or another checksum.
+        """
+        path = self.folder / self.weights
+        if not path.is_file():
+            raise ModelError(f"model {self.id}: weight file {path} is missing; reinstall DLRecon or the model")
+        with path.open("rb") as file:
+            start = file.read(9)
+        if path.suffix != ".safetensors" or start[8:9] != b"{":
+            raise ModelError(
+                f"model {self.id}: {path.name} is no safetensors file (a pickle?); wanted safetensors, because a "
+                "pickle can run code when it is opened; convert it with safetensors.torch.save_file"
+            )
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+        if found != self.sha256:
+            raise ModelError(
+                f"model {self.id}: {path.name} has SHA-256 {found[:16]}..., the card wants {self.sha256[:16]}...; "
+                "the file is damaged or was exchanged; reinstall it"
+            )
+        return path
+
+
+def list_cards(task: str | None = None, modality: str | None = None) -> list[ModelCard]:
+    """The cards of the zoo, learned models first; of one task and for one modality if asked."""
+    cards = [ModelCard.read(path) for path in sorted(ZOO.glob("**/card.json"))]
+    chosen = [c for c in cards if task in (None, c.task)]
+    if modality is not None:
+        chosen = [c for c in chosen if modality in c.modalities or "*" in c.modalities]
+    return sorted(chosen, key=lambda c: (not c.learned, c.id))
+
+
+def find_card(name: str) -> ModelCard:
+    """A card by the id of a zoo model, or by the path of a card.json or of its folder.
+
+    Raises ModelError where there is none, listing those there are.
+    """
+    if name.endswith(".json") or (Path(name) / "card.json").is_file():
+        return ModelCard.read(Path(name))
+    for card in list_cards():
+        if card.id == name:
+            return card
+    known = ", ".join(c.id for c in list_cards())
+    raise ModelError(f"model {name!r} is unknown; wanted one of: {known}; or the path of a card.json")

@@ -1,0 +1,39 @@
+"""Methods by name. A card says which one a model uses; nothing heavy is imported before it is built.
+
+Learned networks are nn.Modules and need torch; classical methods work on numpy arrays and do not. Both are
+run by inference.py, piece by piece.
+"""
+
+from importlib import import_module
+from typing import Any
+
+NETWORKS = {
+    "noise-unet": "DLReconLib.networks.noise_unet:NoiseUNet",
+    "identity": "DLReconLib.networks.identity:Identity",
+}
+CLASSICAL = {
+    "nlm": "DLReconLib.networks.classical:non_local_means",
+    "tv": "DLReconLib.networks.classical:total_variation",
+    "curvature": "DLReconLib.networks.classical:curvature_diffusion",
+    "gaussian": "DLReconLib.networks.classical:gaussian",
+    "median": "DLReconLib.networks.classical:median",
+}
+
+
+def _load(address: str) -> Any:
+    module, name = address.split(":")
+    return getattr(import_module(module), name)
+
+
+def build_network(name: str, arguments: dict[str, Any]) -> Any:
+    """An nn.Module with the interface of NoiseUNet. Raises ValueError for an unknown name."""
+    if name not in NETWORKS:
+        raise ValueError(f"network {name!r} is unknown; wanted one of: {', '.join(NETWORKS)}")
+    return _load(NETWORKS[name])(**arguments)
+
+
+def find_classical(name: str) -> Any:
+    """A function (patch, sigma, **arguments) -> patch. Raises ValueError for an unknown name."""
+    if name not in CLASSICAL:
+        raise ValueError(f"classical method {name!r} is unknown; wanted one of: {', '.join(CLASSICAL)}")
+    return _load(CLASSICAL[name])

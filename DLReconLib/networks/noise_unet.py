@@ -1,0 +1,151 @@
+"""A blind denoiser: a small network finds the noise, a residual U-Net removes it.
+
+Every convolution is bias-free, so f(a x) = a f(x) for a > 0 and what was learned at one noise level
+carries over to others (Mohan et al., "Robust and interpretable blind image denoising via bias-free
+convolutional neural networks", ICLR 2020). The noise level enters as a map beside the image (Zhang et al.,
+"FFDNet", IEEE TIP 2018, eq. 3), and both work on 2 x 2 x 2 voxels folded into channels (ibid., section
+III-C), which makes three dimensions affordable on a CPU.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+CONDITIONS = 3  # noise level, level times correlation, Rician bias
+BOUND = 5.0  # the largest change, in standard deviations of the noise: noise is hardly ever larger
+TINY = 1e-6
+
+
+def fold(x: Tensor) -> Tensor:
+    """Space to depth: (N, C, D, H, W) with even D, H, W to (N, 8 C, D/2, H/2, W/2)."""
+    n, c, d, h, w = x.shape
+    x = x.view(n, c, d // 2, 2, h // 2, 2, w // 2, 2).permute(0, 1, 3, 5, 7, 2, 4, 6)
+    return x.reshape(n, 8 * c, d // 2, h // 2, w // 2)
+
+
+def unfold(x: Tensor) -> Tensor:
+    """Depth to space, the inverse of fold: (N, 8 C, D, H, W) to (N, C, 2 D, 2 H, 2 W)."""
+    n, c, d, h, w = x.shape
+    x = x.reshape(n, c // 8, 2, 2, 2, d, h, w).permute(0, 1, 5, 2, 6, 3, 7, 4)
+    return x.reshape(n, c // 8, 2 * d, 2 * h, 2 * w)
+
+
+def conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Conv3d:
+    padding = (kernel - 1) // 2
+    return nn.Conv3d(inputs, outputs, kernel, stride, padding, bias=False)
+
+
+class ResidualBlock(nn.Module):
+    """x + C2 relu(C1 x + B s), s being the condition maps: thresholds that move with the noise."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = conv(channels, channels)
+        self.threshold = conv(CONDITIONS, channels, 1)
+        self.second = conv(channels, channels)
+        nn.init.zeros_(self.threshold.weight)
+        nn.init.zeros_(self.second.weight)
+
+    def forward(self, x: Tensor, conditions: Tensor) -> Tensor:
+        return x + self.second(functional.relu(self.first(x) + self.threshold(conditions)))
+
+
+def local_mean(x: Tensor) -> Tensor:
+    """Means of aligned 4 x 4 x 4 blocks, interpolated linearly between their centres; the shape of x, float32."""
+    blocks = functional.avg_pool3d(x.float(), 4)
+    return functional.interpolate(blocks, size=x.shape[2:], mode="trilinear")
+
+
+class NoiseEstimator(nn.Module):
+    """What noise is in the image?
+
+    forward(detail, mean): both (N, 1, D, H, W), the image minus its local mean, and the local mean.
+    Returns (N, 2, D/8, H/8, W/8): noise standard deviation, and the same times the correlation of the
+    noise between in-plane neighbours; in the unit of the input, both >= 0.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            conv(9, channels),
+            nn.ReLU(),
+            conv(channels, channels, 2, 2),
+            nn.ReLU(),
+            conv(channels, 2 * channels),
+            nn.ReLU(),
+            conv(2 * channels, 2 * channels, 2, 2),
+            nn.ReLU(),
+            conv(2 * channels, 2 * channels),
+            nn.ReLU(),
+            conv(2 * channels, 2, 1),
+        )
+
+    def forward(self, detail: Tensor, mean: Tensor) -> Tensor:
+        folded = fold(detail)
+        # Near 0 in tissue, a fixed fraction of the noise in the air of magnitude images.
+        spread = folded.abs().mean(1, keepdim=True)
+        level = functional.avg_pool3d(mean, 2).abs()  # float32: averages in bfloat16 do not exist on the CPU
+        darkness = spread * (spread / (level + spread + TINY))
+        found = self.layers(torch.cat([folded, darkness.to(folded.dtype)], 1)).float().abs()
+        # The mean over 3 x 3 x 3 cells of 8 voxels steadies the estimate: noise varies slowly in space.
+        padded = functional.pad(found, (1, 1, 1, 1, 1, 1), mode="replicate")
+        return functional.avg_pool3d(padded, 3, 1)
+
+
+class NoiseUNet(nn.Module):
+    """Blind residual denoiser.
+
+    The image enters as its detail (minus the local mean), so that what leaves depends on the absolute level
+    only through the Rician bias, sigma^2 / S. For signed images therefore f(a x + b) = a f(x) + b.
+
+    Args:
+        channels: features at 1/2, 1/4, 1/8 of the resolution.
+        estimator_channels: features of the noise estimator.
+
+    The input's D, H, W are multiples of `multiple`.
+    """
+
+    multiple = 8
+
+    def __init__(self, channels: tuple[int, int, int] = (48, 64, 96), estimator_channels: int = 24) -> None:
+        super().__init__()
+        half, quarter, eighth = channels
+        self.estimator = NoiseEstimator(estimator_channels)
+        self.head = conv(8 + CONDITIONS, half)
+        self.down = nn.ModuleList([conv(half, quarter, 2, 2), conv(quarter, eighth, 2, 2)])
+        self.encode = nn.ModuleList([ResidualBlock(half), ResidualBlock(quarter)])
+        self.bottom = ResidualBlock(eighth)
+        self.up = nn.ModuleList([conv(quarter, 8 * half, 1), conv(eighth, 8 * quarter, 1)])
+        self.decode = nn.ModuleList([ResidualBlock(half), ResidualBlock(quarter)])
+        self.tail = conv(half, 8)
+        nn.init.zeros_(self.tail.weight)  # training begins at the identity
+
+    def forward(self, x: Tensor, magnitude: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Find the noise and the residual that takes it away.
+
+        Args:
+            x: (N, 1, D, H, W), any unit.
+            magnitude: (N,) 1 where the image is a magnitude image (Rician noise), 0 where it is signed.
+            noise: (N, 2, D/8, H/8, W/8) to use instead of the estimate.
+
+        Returns:
+            residual: (N, 1, D, H, W) float32, below BOUND times the noise; the denoised image is x - residual.
+            noise: (N, 2, D/8, H/8, W/8) float32, the estimate: see NoiseEstimator.
+        """
+        mean = local_mean(x)
+        detail = (x.float() - mean).to(self.head.weight.dtype)
+        estimate = self.estimator(detail, mean)
+        noise = estimate.detach() if noise is None else noise
+        maps = functional.interpolate(noise.float(), scale_factor=4, mode="nearest")
+        sigma, level = maps[:, :1], functional.avg_pool3d(mean, 2).abs()
+        rician = magnitude.view(-1, 1, 1, 1, 1) * sigma * (sigma / (level + sigma + TINY))
+        finest = torch.cat([maps, rician], 1)
+        pooled = [finest, functional.avg_pool3d(finest, 2), functional.avg_pool3d(finest, 4)]
+        conditions = [maps.to(detail.dtype) for maps in pooled]
+        top = self.encode[0](self.head(torch.cat([fold(detail), conditions[0]], 1)), conditions[0])
+        middle = self.encode[1](self.down[0](top), conditions[1])
+        deep = self.bottom(self.down[1](middle), conditions[2])
+        middle = self.decode[1](middle + unfold(self.up[1](deep)), conditions[1])
+        top = self.decode[0](top + unfold(self.up[0](middle)), conditions[0])
+        limit = functional.interpolate(noise[:, :1].float(), scale_factor=8, mode="trilinear") * BOUND + TINY
+        return limit * torch.tanh(unfold(self.tail(top)).float() / limit), estimate

@@ -1,0 +1,279 @@
+"""reconstruct(): the one road from a volume to a better one."""
+
+import hashlib
+import json
+import platform
+import time
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from importlib import metadata
+from typing import Any
+
+import numpy as np
+from scipy import ndimage
+
+import DLReconLib
+from DLReconLib.inference import Model, Plan, run_model
+from DLReconLib.models import ModelCard, find_card, list_cards
+from DLReconLib.progress import Progress, silent
+from DLReconLib.transforms import LinearIntensity, SlicesFirst
+from DLReconLib.volume import Volume
+
+Array = np.ndarray
+SMALLEST = 8
+MOST_ANISOTROPIC = 100
+
+
+@dataclass(frozen=True)
+class Result:
+    """The answer and how it came about.
+
+    volume: the better image, on the grid and in the unit of the input.
+    residual: what was removed, input minus volume, float32.
+    noise: standard deviation of the noise found, in the unit of the input.
+    provenance: JSON values: model and checksum, options, device, versions, input, noise, seconds, warnings.
+    """
+
+    volume: Volume
+    residual: Volume
+    noise: float
+    provenance: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a caller may choose; names and values are those of the command line.
+
+    task, model, modality: see `dlrecon list`; "auto" chooses and says why.
+    strength: 0 (returns the input) to 1 (everything that the model takes for noise is removed).
+    device: auto, cpu, cuda, cuda:N or mps. tile: (k, j, i) voxels at once, or None for the card's.
+    dtype: "float32", or "input" for the type of the input, rounded and clipped.
+    precision: auto, float32 or bfloat16, of the network's arithmetic.
+    """
+
+    task: str = "denoise"
+    model: str = "auto"
+    modality: str = "auto"
+    strength: float = 1.0
+    device: str = "auto"
+    tile: tuple[int, int, int] | None = None
+    dtype: str = "float32"
+    precision: str = "auto"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.strength <= 1:
+            raise ValueError(f"strength {self.strength}; wanted a number from 0 (nothing) to 1 (full)")
+        if self.dtype not in ("float32", "input"):
+            raise ValueError(f"dtype {self.dtype!r}; wanted float32 or input")
+        if self.tile is not None and (len(self.tile) != 3 or min(self.tile) < 16 or any(t % 8 for t in self.tile)):
+            raise ValueError(f"tile {self.tile}; wanted three multiples of 8, each 16 or more, as Z,Y,X")
+
+
+def reconstruct(
+    volume: Volume, *, mask: Volume | None = None, progress: Progress = silent, loaded: Model | None = None, **options
+) -> Result:
+    """Make a better volume.
+
+    Args:
+        volume: (k, j, i), or (k, j, i, components), each component for itself.
+        mask: (k, j, i) on the same grid; only where it is not 0 is anything changed.
+        progress: told the fraction done; raising Cancelled from it stops the work within a piece.
+        loaded: a Model to use again instead of loading one.
+        options: the fields of Options.
+
+    Raises:
+        ValueError (ModelError among them): bad input or options; the message says what to do.
+        OutOfMemory: nothing fits, not even in the smallest pieces.
+    """
+    started = time.perf_counter()
+    chosen = Options(**options)
+    check_input(volume, mask)
+    modality, why = recognise(volume, chosen.modality)
+    card, reason = (loaded.card, "loaded by the caller") if loaded else choose_model(chosen, modality, why)
+    warnings = advise(card, modality, why)
+    progress(0.0, f"loading {card.id}")
+    model = loaded or Model(card, chosen.device, chosen.precision)
+    plan = Plan(model.device, model.precision, chosen.tile or card.tile)
+    planes = [volume.array] if volume.array.ndim == 3 else list(np.moveaxis(volume.array, 3, 0))
+    outputs, noises, inside = [], [], 0.0
+    for number, plane in enumerate(planes):
+
+        def part(fraction: float, text: str, number: int = number) -> None:
+            progress((number + fraction) / len(planes), text)
+
+        output, noise, seconds = enhance(plane, volume, model, plan, chosen.strength, part)
+        outputs.append(output)
+        noises.append(noise)
+        inside += seconds
+    array = outputs[0] if volume.array.ndim == 3 else np.stack(outputs, axis=3)
+    if mask is not None:
+        keep = mask.array == 0
+        array[keep] = volume.array[keep]
+    if chosen.dtype == "input":
+        array = cast(array, volume.array.dtype)
+    residual = np.subtract(volume.array, array, dtype=np.float32)
+    record = provenance(volume, card, chosen, plan) | {
+        "modality": {"used": modality, "why": why},
+        "model_chosen": reason,
+        "mask": mask is not None,
+        "noise": float(np.median(noises)),
+        "warnings": warnings,
+        "seconds": {"total": time.perf_counter() - started, "network": inside},
+    }
+    progress(1.0, "done")
+    return Result(volume.with_array(array), volume.with_array(residual), record["noise"], record)
+
+
+def enhance(
+    plane: Array, volume: Volume, model: Model, plan: Plan, strength: float, progress: Progress
+) -> tuple[Array, float, float]:
+    """One component (k, j, i) through normalise, pieces, inverse and the rules of the card.
+
+    Returns the output (k, j, i) float32, the noise found in the unit of the input, seconds in the method.
+    """
+    card = model.card
+    first = SlicesFirst.of_grid(volume.geometry, plane.shape) if card.slices_first else SlicesFirst(0)
+    source = first(plane)
+    intensity = LinearIntensity.of_card(card, source)
+    low, high = card.reach or (-np.inf, np.inf)
+
+    def normalise(patch: Array) -> Array:
+        return intensity(np.clip(patch, low, high) if card.reach else patch)
+
+    run = run_model(model, source, normalise, plan, lambda f, t: progress(0.98 * f, t))
+    output = run.residual
+    flat = card.flat_mm / min(volume.geometry.spacing[:2])
+    for k in range(len(output)):  # slice by slice, so that no second volume is needed
+        residual = output[k] * np.float32(intensity.unit)
+        if flat:
+            residual = without_mean(residual, flat)
+        kept = source[k].astype(np.float32)
+        if card.reach:
+            residual[(source[k] < low) | (source[k] > high)] = 0
+        output[k] = kept - np.float32(strength) * residual
+    return first.inverse(output), run.noise * intensity.unit, run.seconds
+
+
+def without_mean(residual: Array, width: float) -> Array:
+    """(j, i) minus its local mean over about `width` pixels: the noise of filtered back-projection has no power
+    at low frequencies (Riederer et al., PMB 1978), so what is left there is not noise but HU."""
+    size = max(3, int(round(width / 1.5)) // 2 * 2 + 1)
+    mean = residual
+    for _ in range(2):
+        mean = ndimage.uniform_filter(mean, size, mode="nearest")
+    return residual - mean
+
+
+def cast(array: Array, dtype: np.dtype) -> Array:
+    """float32 to the type asked for; integers are rounded and clipped to their range."""
+    if not np.issubdtype(dtype, np.integer):
+        return array.astype(dtype)
+    limits = np.iinfo(dtype)
+    return np.clip(np.rint(array.astype(np.float64)), limits.min, limits.max).astype(dtype)
+
+
+def check_input(volume: Volume, mask: Volume | None) -> None:
+    """Raises ValueError for an image that nothing good can come of, or a mask of another grid."""
+    array, spacing = volume.array, volume.geometry.spacing
+    if array.size == 0:
+        raise ValueError(f"image of shape {array.shape} is empty; wanted voxels")
+    large = sum(n >= SMALLEST for n in array.shape[:3])
+    if large < 2:
+        raise ValueError(
+            f"image of {array.shape[2]} x {array.shape[1]} x {array.shape[0]} voxels is too small; wanted at least "
+            f"{SMALLEST} voxels along two axes"
+        )
+    if max(spacing) / min(spacing) > MOST_ANISOTROPIC:
+        raise ValueError(
+            f"image with spacing {spacing} mm: ratio above {MOST_ANISOTROPIC}; wanted voxels of comparable sides; "
+            "is the spacing in the header right?"
+        )
+    if np.issubdtype(array.dtype, np.floating):
+        bad = array.size - int(np.count_nonzero(np.isfinite(array)))
+        if bad:
+            raise ValueError(
+                f"image has {bad} voxels that are NaN or infinite; wanted finite numbers; replace them first "
+                "(for example by the value of air)"
+            )
+    if array.min() == array.max():
+        raise ValueError(f"image is constant (every voxel is {array.flat[0]}); wanted an image with content")
+    if mask is None:
+        return
+    if mask.array.shape != array.shape[:3]:
+        raise ValueError(
+            f"mask has shape {mask.array.shape[::-1]}, the image {array.shape[2::-1]}; wanted the grid of the image; "
+            "resample the mask onto it"
+        )
+    if not mask.geometry.matches(volume.geometry, tolerance_mm=0.01 * min(spacing)):
+        raise ValueError("mask lies elsewhere in the patient than the image; wanted the same grid; resample it")
+
+
+def recognise(volume: Volume, asked: str) -> tuple[str, str]:
+    """(DICOM code or "", why): what was asked for, else what the file says, else a guess by intensities."""
+    if asked != "auto":
+        return asked.upper(), "asked for"
+    if volume.modality:
+        return volume.modality, "the file says so"
+    array = volume.array
+    if array.ndim == 4:
+        return "", "unknown: a colour or vector image"
+    low, high = float(array.min()), float(array.max())
+    if low <= -900 and high >= 100:
+        return "CT", f"values from {low:g} to {high:g} look like HU"
+    if array.dtype == np.uint8:
+        return "", "unknown: 8-bit values"
+    if low >= 0:
+        return "MR", f"values from {low:g} to {high:g}, none negative: taken for a magnitude image"
+    return "", f"unknown: values from {low:g} to {high:g}"
+
+
+def choose_model(options: Options, modality: str, why: str) -> tuple[ModelCard, str]:
+    """The card to use and the reason. Raises ValueError where no model does the task."""
+    if options.model != "auto":
+        return find_card(options.model), "asked for"
+    cards = list_cards(options.task)
+    if not cards:
+        known = ", ".join(sorted({c.task for c in list_cards()}))
+        raise ValueError(f"task {options.task!r} has no model; wanted one of: {known}")
+    for card in cards:
+        if modality in card.modalities:
+            return card, f"made for {modality} ({why})"
+    fallback = find_card("classical/nlm") if options.task == "denoise" else cards[-1]
+    return fallback, f"no model is made for modality {modality or 'unknown'} ({why}): a classical method"
+
+
+def advise(card: ModelCard, modality: str, why: str) -> list[str]:
+    if modality in card.modalities or "*" in card.modalities:
+        return []
+    made, got = "/".join(card.modalities), modality or "of unknown modality"
+    return [f"{card.id} is made for {made}, the image is {got} ({why}): do not trust the result"]
+
+
+def provenance(volume: Volume, card: ModelCard, options: Options, plan: Plan) -> dict[str, Any]:
+    """The record of a run, JSON values only; figures are added by reconstruct()."""
+    digest = hashlib.sha256(json.dumps(volume.geometry.matrix().tolist()).encode())
+    digest.update(np.ascontiguousarray(volume.array).data)
+    versions = {"python": platform.python_version()}
+    for package in ("numpy", "SimpleITK", "torch", "monai"):
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = "not installed"
+    return {
+        "software": f"DLRecon {DLReconLib.__version__}",
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "model": {"id": card.id, "sha256": card.sha256, "title": card.title},
+        "options": {name: getattr(options, name) for name in options.__dataclass_fields__},
+        "device": plan.device,
+        "precision": plan.precision,
+        "tile": list(plan.tile),
+        "fallbacks": plan.fallbacks,
+        "versions": versions,
+        "input": {
+            "sha256": digest.hexdigest(),
+            "shape": list(volume.array.shape),
+            "spacing": list(volume.geometry.spacing),
+            "dtype": str(volume.array.dtype),
+            "format": volume.origin_format,
+        },
+    }

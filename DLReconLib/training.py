@@ -1,0 +1,284 @@
+"""Train a model by a plan: `dlrecon train PLAN.json`, or `torchrun --nproc_per_node N -m DLReconLib train ...`.
+
+A plan is a JSON file beside the model's card; every field of Plan is in it. The random numbers of a step
+follow from (seed, rank, step) alone, so that an interrupted run that is resumed ends in the same weights.
+"""
+
+import csv
+import hashlib
+import json
+import os
+import time
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, distributed, nn
+from torch.nn import functional
+
+from DLReconLib.degradations import Pair
+from DLReconLib.networks import build_network
+from DLReconLib.patches import PatchMaker, load_sources
+from DLReconLib.progress import Progress, silent
+
+FLOOR = 2e-3  # noise below 0.2 % of the range is not worth removing
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What makes a weight file.
+
+    network, arguments: name in NETWORKS and its keyword arguments.
+    degradation: "mr-noise" or "ct-noise".
+    modality: DICOM code of the training images.
+    split: file beside the plan that lists the images with role train, validation or test.
+    patch: (k, j, i) voxels; batch: patches a step and process.
+    steps: optimiser steps; the learning rate warms up over `warmup` steps and falls linearly to a
+        hundredth over the last `decay` part of them.
+    average: decay of the exponential moving average of the weights, which is what is saved.
+    precision: "bfloat16" or "float32".
+    every: steps between two validations and checkpoints.
+    """
+
+    id: str
+    network: str
+    arguments: dict
+    degradation: str
+    modality: str
+    split: str
+    patch: tuple[int, int, int]
+    batch: int
+    steps: int
+    learning_rate: float
+    warmup: int
+    decay: float
+    average: float
+    precision: str
+    every: int
+    seed: int
+
+    @classmethod
+    def read(cls, path: Path) -> "Plan":
+        values = json.loads(Path(path).read_text())
+        names = {f.name for f in fields(cls)}
+        if set(values) != names:
+            missing, unknown = sorted(names - set(values)), sorted(set(values) - names)
+            raise ValueError(f"plan {path}: missing fields {missing}, unknown fields {unknown}; see Plan")
+        return cls(**{**values, "patch": tuple(values["patch"])})
+
+    def rate(self, step: int) -> float:
+        left = (self.steps - step) / max(self.decay * self.steps, 1)
+        return self.learning_rate * min(1, (step + 1) / self.warmup, max(left, 0.01))
+
+
+@dataclass
+class Batch:
+    """noisy, clean: (N, 1, D, H, W); noise: (N, 2, D/8, H/8, W/8); magnitude: (N,)."""
+
+    noisy: Tensor
+    clean: Tensor
+    noise: Tensor
+    magnitude: Tensor
+
+    @classmethod
+    def stack(cls, pairs: list[Pair], device: torch.device) -> "Batch":
+        def tensor(arrays: list) -> Tensor:
+            return torch.from_numpy(np.stack(arrays).astype(np.float32)).to(device)
+
+        sigma = functional.avg_pool3d(tensor([p.sigma for p in pairs])[:, None], 8)
+        correlation = tensor([np.float32(max(p.correlation, 0)) for p in pairs]).view(-1, 1, 1, 1, 1)
+        return cls(
+            tensor([p.noisy for p in pairs])[:, None],
+            tensor([p.clean for p in pairs])[:, None],
+            torch.cat([sigma, sigma * correlation], 1),
+            tensor([np.float32(p.magnitude) for p in pairs]),
+        )
+
+
+def denoising_loss(residual: Tensor, estimate: Tensor, batch: Batch) -> Tensor:
+    """Mean over the patches of log(MSE / sigma^2), in which every noise level weighs the same (PSNR up to
+    sign and scale), plus the relative errors of the noise estimate."""
+    error = (batch.noisy - residual - batch.clean).square().mean((1, 2, 3, 4))
+    level = batch.noise[:, 0].square().mean((1, 2, 3)).clamp(min=FLOOR**2)
+    true, found = batch.noise, estimate.float()
+    offset = FLOOR / 4
+    ratio = ((found[:, :1] + offset) / (true[:, :1] + offset)).log().abs().mean()
+    correlation = ((found[:, 1:] - true[:, 1:]).abs() / (true[:, :1] + offset)).mean()
+    return (error / level + 2e-3).log().mean() + 0.5 * ratio + 0.5 * correlation
+
+
+class Trainer:
+    """One process of a training run."""
+
+    def __init__(self, plan_path: Path, data: Path, work: Path, device: str = "auto") -> None:
+        self.plan = Plan.read(plan_path)
+        self.split = json.loads((Path(plan_path).parent / self.plan.split).read_text())
+        self.work = work
+        self.rank, self.world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+        if device == "auto":
+            device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
+        self.device = torch.device(device)
+        if self.world > 1 and not distributed.is_initialized():
+            distributed.init_process_group("nccl" if self.device.type == "cuda" else "gloo")
+        work.mkdir(parents=True, exist_ok=True)
+        torch.manual_seed(self.plan.seed)
+        network = build_network(self.plan.network, self.plan.arguments).to(self.device)
+        self.network = network.to(memory_format=torch.channels_last_3d)
+        self.parallel = nn.parallel.DistributedDataParallel(network) if self.world > 1 else self.network
+        self.averaged = {k: v.clone() for k, v in self.network.state_dict().items()}
+        self.optimizer = torch.optim.AdamW(self.network.parameters(), 1e-3, (0.9, 0.99), weight_decay=1e-4)
+        self.step, self.seconds = 0, 0.0
+        loaded = {r: load_sources(self.split, r, self.plan.modality, data, work) for r in ("train", "validation")}
+        self.makers = {r: PatchMaker(s, self.plan.degradation, self.plan.patch) for r, s in loaded.items()}
+
+    def batch(self, role: str, number: int, size: int, level: float | None = None) -> Batch:
+        seed = [self.plan.seed, self.rank, number, role == "train"]
+        rng = np.random.default_rng(seed)
+        return Batch.stack([self.makers[role].draw(rng, level) for _ in range(size)], self.device)
+
+    def forward(self, network: nn.Module, batch: Batch, noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        enabled = self.plan.precision == "bfloat16"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=enabled):
+            return network(batch.noisy, batch.magnitude, noise)
+
+    def train_step(self) -> float:
+        batch = self.batch("train", self.step, self.plan.batch)
+        rng = np.random.default_rng([self.plan.seed, self.rank, self.step, 2])
+        given = None
+        if rng.random() < 0.4:  # the true level, somewhat off, so that the denoiser learns what the map means
+            given = batch.noise * float(np.exp(rng.normal(0, 0.1)))
+        loss = denoising_loss(*self.forward(self.parallel, batch, given), batch)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.plan.rate(self.step)
+        self.optimizer.step()
+        self.step += 1
+        keep = min(self.plan.average, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            for name, value in self.network.state_dict().items():
+                self.averaged[name].lerp_(value, 1 - keep)
+        return float(loss.detach())
+
+    @torch.no_grad()
+    def validate(self) -> tuple[float, float]:
+        """Mean PSNR gain (dB) of the averaged weights on fixed validation pairs, and the mean factor by
+        which the noise level is misjudged."""
+        current = {k: v.clone() for k, v in self.network.state_dict().items()}
+        self.network.load_state_dict(self.averaged)
+        gains, factors = [], []
+        for number, level in enumerate([0.01, 0.03, 0.05, 0.09] * 2):
+            level = level * 1000 if self.plan.modality == "CT" else level
+            batch = self.batch("validation", number, 6, level)
+            residual, estimate = self.forward(self.network, batch)
+            before = (batch.noisy - batch.clean).square().mean((1, 2, 3, 4))
+            after = (batch.noisy - residual - batch.clean).square().mean((1, 2, 3, 4))
+            gains.append(10 * torch.log10(before / after).mean())
+            factors.append((estimate[:, 0] / batch.noise[:, 0]).log().abs().mean().exp())
+        self.network.load_state_dict(current)
+        return float(torch.stack(gains).mean()), float(torch.stack(factors).mean())
+
+    def run(self, progress: Progress = silent) -> None:
+        """Train to the last step of the plan. Raises Cancelled where `progress` does; the run can be resumed
+        from its last checkpoint."""
+        started, losses = time.monotonic() - self.seconds, []
+        while self.step < self.plan.steps:
+            losses.append(self.train_step())
+            progress(self.step / self.plan.steps, f"step {self.step} of {self.plan.steps}, loss {losses[-1]:.3f}")
+            if self.step % self.plan.every == 0 or self.step == self.plan.steps:
+                self.seconds = time.monotonic() - started
+                if self.rank == 0:
+                    self.log(float(np.mean(losses)), *self.validate())
+                    self.save_checkpoint()
+                losses = []
+
+    def log(self, loss: float, gain: float, factor: float) -> None:
+        path = self.work / "log.csv"
+        new = not path.exists()
+        with path.open("a", newline="") as file:
+            writer = csv.writer(file)
+            if new:
+                writer.writerow(["step", "seconds", "rate", "loss", "validation_psnr_gain_db", "noise_level_factor"])
+            row = [self.step, f"{self.seconds:.0f}", f"{self.plan.rate(self.step - 1):.3g}"]
+            writer.writerow([*row, f"{loss:.4f}", f"{gain:.3f}", f"{factor:.3f}"])
+
+    def save_checkpoint(self) -> None:
+        state = {"network": self.network.state_dict(), "averaged": self.averaged, "step": self.step}
+        state |= {"optimizer": self.optimizer.state_dict(), "seconds": self.seconds}
+        temporary = self.work / "checkpoint.part"
+        torch.save(state, temporary)
+        temporary.replace(self.work / "checkpoint.pt")
+
+    def load_checkpoint(self) -> None:
+        """Continue from the last checkpoint of the work folder. Raises FileNotFoundError without one."""
+        path = self.work / "checkpoint.pt"
+        if not path.exists():
+            raise FileNotFoundError(f"training {self.plan.id}: no checkpoint in {self.work}; start without --resume")
+        state = torch.load(path, map_location=self.device, weights_only=True)
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.averaged = state["averaged"]
+        self.step, self.seconds = state["step"], state["seconds"]
+
+
+def train_by_plan(
+    plan: Path, data: Path, out: Path | None = None, device: str = "auto", resume: bool = False,
+    progress: Progress = silent,
+) -> Path:  # fmt: skip
+    """Train, or go on training, and write card.json, weights.safetensors, log.csv and log.png to `out`.
+
+    The fields of the card that training does not decide come from the card.json beside the plan.
+    Returns the folder. Raises ValueError for a plan with wrong fields, FileNotFoundError for missing images.
+    """
+    work = Path(out) if out else Path("runs") / Plan.read(plan).id
+    trainer = Trainer(Path(plan), Path(data), work, device)
+    if resume:
+        trainer.load_checkpoint()
+    trainer.run(progress)
+    if trainer.rank == 0:
+        write_model(trainer, Path(plan).parent / "card.json")
+        plot_log(work)
+    if trainer.world > 1:
+        distributed.destroy_process_group()
+    return work
+
+
+def write_model(trainer: Trainer, template: Path) -> None:
+    """Weights and card into the work folder, each whole or not at all."""
+    from safetensors.torch import save_file
+
+    weights = trainer.work / "weights.safetensors"
+    temporary = weights.with_suffix(".part")
+    save_file({k: v.detach().float().cpu().contiguous() for k, v in trainer.averaged.items()}, temporary)
+    temporary.replace(weights)
+    card = json.loads(template.read_text())
+    images = trainer.split["images"]
+    used = {role: sorted({e["subject"] for e in images if e["role"] == role}) for role in ("train", "validation")}
+    licences = sorted({e["licence"] for e in images if e["role"] == "train"})
+    card["network"], card["arguments"] = trainer.plan.network, trainer.plan.arguments
+    card["weights"], card["sha256"] = weights.name, hashlib.sha256(weights.read_bytes()).hexdigest()
+    card["training"] = used | {"licences": licences, "split": trainer.plan.split, "steps": trainer.step}
+    card["training"] |= {"degradation": trainer.plan.degradation, "seconds": round(trainer.seconds)}
+    temporary = trainer.work / "card.part"
+    temporary.write_text(json.dumps(card, indent=2) + "\n")
+    temporary.replace(trainer.work / "card.json")
+
+
+def plot_log(work: Path) -> None:
+    """log.csv as log.png: training loss and validation gain over the steps."""
+    from matplotlib.figure import Figure
+
+    with (work / "log.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    steps = [int(r["step"]) for r in rows]
+    figure = Figure(figsize=(7, 5), layout="constrained")
+    axes = figure.subplots(2, 1, sharex=True)
+    names = {"loss": "training loss", "validation_psnr_gain_db": "validation PSNR gain (dB)"}
+    for axis, (name, title) in zip(axes, names.items(), strict=True):
+        axis.plot(steps, [float(r[name]) for r in rows])
+        axis.set_ylabel(title)
+        axis.grid(True, alpha=0.3)
+    axes[1].set_xlabel("step")
+    figure.savefig(work / "log.png", dpi=100)
