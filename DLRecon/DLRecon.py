@@ -1,14 +1,16 @@
+# ruff: noqa: PT009, PT027 -- Slicer's own tests are unittest's; pytest is not in Slicer.
 import json
+import logging
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 
 import numpy as np
-import vtk
-
 import slicer
+import vtk
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import (
@@ -17,7 +19,6 @@ from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModuleTest,
     ScriptedLoadableModuleWidget,
 )
-
 
 #
 # DLRecon
@@ -124,8 +125,8 @@ class DLReconLogic(ScriptedLoadableModuleLogic):
         :param model: a model's id, or "auto" for the best known for the task and the modality.
         :param strength: 0 (nothing) to 1 (all that the model takes for noise is removed).
         :return: the output volume node.
-        :raises TypeError, ValueError: a node or a parameter does not suit.
-        :raises RuntimeError: the work failed; the message says why.
+        :raises TypeError, ValueError: a node does not suit.
+        :raises RuntimeError: the work failed, or a parameter does not suit the image; the message says why.
 
         In case of an error the scene is as it was.
         """
@@ -133,6 +134,8 @@ class DLReconLogic(ScriptedLoadableModuleLogic):
         from DLReconLib import io, mrml
 
         volume = mrml.volume_from_node(inputVolume)
+        if inputVolume.IsA("vtkMRMLLabelMapVolumeNode"):
+            raise TypeError(f"inputVolume {inputVolume.GetName()} is a label map; wanted an image; choose another one")
         if outputVolume is not None and outputVolume.GetClassName() != inputVolume.GetClassName():
             # Found out here, and not only after minutes of work.
             raise TypeError(
@@ -141,17 +144,20 @@ class DLReconLogic(ScriptedLoadableModuleLogic):
             )
         # Readable by this user only, and removed in any case: it holds an image of a patient.
         with tempfile.TemporaryDirectory(prefix="DLRecon-", ignore_cleanup_errors=True) as folder:
-            inputPath, outputPath = os.path.join(folder, "input.nrrd"), os.path.join(folder, "output.nrrd")
-            io.write_volume(volume, inputPath)
-            arguments = ["run", inputPath, outputPath, "--task", task, "--model", model, "--strength", str(strength)]
+            names = ("input.nrrd", "output.nrrd", "report.json")
+            inputPath, outputPath, reportPath = (os.path.join(folder, name) for name in names)
+            # The node's attributes may name the patient, and the work does not need them.
+            io.write_volume(replace(volume, metadata={}), inputPath)
+            arguments = ["run", inputPath, outputPath, "--report", reportPath, "--progress", "none"]
+            arguments += ["--task", task, "--model", model, "--strength", str(strength)]
             if volume.modality:
                 arguments += ["--modality", volume.modality]
-            self._runLibrary(arguments)
-            if not os.path.exists(outputPath):
-                raise RuntimeError("DLReconLib ended without an error, but wrote no image.")
+            self._runLibrary(arguments, folder)
             result = io.read_volume(outputPath)
-            provenance = self._readProvenance(os.path.join(folder, "output.json"))
-        provenance = provenance or {"task": task, "model": model, "strength": strength}
+            with open(reportPath, encoding="utf-8") as file:
+                provenance = json.load(file)
+        for warning in provenance.get("warnings", []):
+            logging.warning(f"DLRecon: {warning}")
 
         node = outputVolume or mrml.new_output_node(inputVolume, f"{inputVolume.GetName()} {task}")
         try:
@@ -176,8 +182,12 @@ class DLReconLogic(ScriptedLoadableModuleLogic):
         if folder not in sys.path:
             sys.path.append(folder)
 
-    def _runLibrary(self, arguments) -> None:
-        """`python -m DLReconLib ...` in a process of its own. Raises RuntimeError with the end of what it said."""
+    def _runLibrary(self, arguments, folder) -> None:
+        """`python -m DLReconLib ...` in a process of its own. Raises RuntimeError with the end of what it said.
+
+        It runs in the given folder, an empty one: Python imports from the current folder first, and Slicer's may
+        hold anything.
+        """
         python = shutil.which("PythonSlicer") or sys.executable
         environment = dict(os.environ)
         paths = [self._libraryFolder(), environment.get("PYTHONPATH", "")]
@@ -186,6 +196,7 @@ class DLReconLogic(ScriptedLoadableModuleLogic):
         done = subprocess.run(
             [python, "-m", "DLReconLib", *arguments],
             env=environment,
+            cwd=folder,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -198,13 +209,6 @@ class DLReconLogic(ScriptedLoadableModuleLogic):
         if done.returncode != 0:
             said = "\n".join(done.stdout.strip().splitlines()[-15:])
             raise RuntimeError(f"DLReconLib ended with code {done.returncode}:\n{said}")
-
-    @staticmethod
-    def _readProvenance(path):
-        if not os.path.exists(path):
-            return None
-        with open(path, encoding="utf-8") as file:
-            return json.load(file)
 
 
 #
@@ -219,7 +223,7 @@ class DLReconTest(ScriptedLoadableModuleTest):
         slicer.mrmlScene.Clear()
 
     def runTest(self):
-        for test in (self.test_nodeToNode, self.test_failureLeavesScene):
+        for test in (self.test_nodeToNode, self.test_denoise, self.test_failureLeavesScene):
             self.setUp()
             test()
         self.delayDisplay("Test passed")
@@ -243,9 +247,19 @@ class DLReconTest(ScriptedLoadableModuleTest):
         arrays = [slicer.util.arrayFromVolume(node) for node in (inputVolume, outputVolume)]
         self.assertTrue(np.array_equal(*arrays))
         matrices = [vtk.vtkMatrix4x4(), vtk.vtkMatrix4x4()]
-        for node, matrix in zip((inputVolume, outputVolume), matrices):
+        for node, matrix in zip((inputVolume, outputVolume), matrices, strict=True):
             node.GetIJKToRASMatrix(matrix)
         self.assertTrue(np.array_equal(*[slicer.util.arrayFromVTKMatrix(matrix) for matrix in matrices]))
+
+    def test_denoise(self):
+        """A classical method needs no PyTorch: the whole road, with a record at its end."""
+        inputVolume = self._noisyVolume()
+        outputVolume = DLReconLogic().process(inputVolume, model="classical/gaussian")
+        noisy, clean = (slicer.util.arrayFromVolume(node) for node in (inputVolume, outputVolume))
+        self.assertEqual(clean.shape, noisy.shape)
+        self.assertLess(clean.std(), noisy.std())
+        record = json.loads(outputVolume.GetAttribute("DLRecon.Provenance"))
+        self.assertEqual(record["model"]["id"], "classical/gaussian")
 
     def test_failureLeavesScene(self):
         """A task that does not exist fails, with the scene as it was."""

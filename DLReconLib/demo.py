@@ -44,7 +44,10 @@ def run_demo(folder: Path, progress: Progress = silent) -> str:
     brain = clean.array > 0.1 * peak
     truth = clean.array.astype(np.float32)
     figures = {
-        name: {"psnr": psnr(images[name].array, truth, peak, brain), "ssim": ssim(images[name].array, truth, peak, brain)}
+        name: {
+            "psnr": psnr(images[name].array, truth, peak, brain),
+            "ssim": ssim(images[name].array, truth, peak, brain),
+        }
         for name in ("before", "after")
     }
     (folder / "report.json").write_text(json.dumps(result.provenance | {"figures": figures}, indent=2))

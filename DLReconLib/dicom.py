@@ -58,7 +58,7 @@ def read_folder(folder: Path, series: str | None = None) -> Volume:
 
 def tags_of(reader: sitk.ImageFileReader) -> dict[str, str]:
     """DICOM tags as "gggg|eeee": value, values stripped of their padding."""
-    return {key: headers.text(reader.GetMetaData(key)) for key in reader.GetMetaDataKeys() if "|" in key}
+    return {key: headers.text(reader.GetMetaData(key)).strip("\0 ") for key in reader.GetMetaDataKeys() if "|" in key}
 
 
 def _series(folder: Path) -> dict[str, list[_Slice]]:

@@ -27,7 +27,7 @@ def examine() -> list[dict[str, Any]]:
     """One finding each: what, ok, found, mend (what to do), optional (whether one can do without)."""
     python = sys.version_info
     findings = [
-        finding("Python", (3, 10) <= python[:2], platform.python_version(), "use Python 3.10 to 3.13"),
+        finding("Python", python[:2] >= (3, 10), platform.python_version(), "use Python 3.10 to 3.13"),
         finding("memory", True, f"{memory_gib():.1f} GiB in all" if memory_gib() else "unknown"),
         finding("processor cores", True, os.cpu_count()),
     ]

@@ -1,4 +1,4 @@
-"""Files to Volume and back. With headers.py and dicom.py the only place that touches files of images.
+"""Files to Volume and back. With headers.py, claims.py and dicom.py the only place of SimpleITK.
 
 Arrays are (k, j, i) or (k, j, i, components), grids LPS in millimetres: both as SimpleITK gives them.
 """
@@ -7,15 +7,14 @@ import os
 import re
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 
-from DLReconLib import dicom, headers
+from DLReconLib import claims, dicom, headers
 from DLReconLib.headers import FORMATS, Format
-from DLReconLib.volume import Geometry, Volume
+from DLReconLib.volume import Volume
 
 PathLike = str | os.PathLike[str]
 
@@ -26,12 +25,48 @@ _INSTEAD = {".mhd": ".mha, which is one file", ".nhdr": ".nrrd, which is one fil
 _META_LENGTH = 30000  # MetaIO's buffer for a value has 32768 bytes and is not checked
 # Header words of MetaIO: as keys of ours they would overwrite the grid.
 _META_WORDS = set(
-    "comment objecttype objectsubtype transformtype ndims name id parentid acquisitiondate color position origin "
-    "offset direction orientation rotation transformmatrix centerofrotation anatomicalorientation elementspacing "
-    "elementsize elementtype elementnumberofchannels elementmin elementmax elementtointensityfunctionslope "
-    "elementtointensityfunctionoffset elementbyteordermsb binarydata binarydatabyteordermsb compresseddata "
-    "compresseddatasize compressionlevel distanceunits dimsize headersize headersizeperslice imageposition "
-    "sequenceid elementdatafile".split()
+    [
+        "comment",
+        "objecttype",
+        "objectsubtype",
+        "transformtype",
+        "ndims",
+        "name",
+        "id",
+        "parentid",
+        "acquisitiondate",
+        "color",
+        "position",
+        "origin",
+        "offset",
+        "direction",
+        "orientation",
+        "rotation",
+        "transformmatrix",
+        "centerofrotation",
+        "anatomicalorientation",
+        "elementspacing",
+        "elementsize",
+        "elementtype",
+        "elementnumberofchannels",
+        "elementmin",
+        "elementmax",
+        "elementtointensityfunctionslope",
+        "elementtointensityfunctionoffset",
+        "elementbyteordermsb",
+        "binarydata",
+        "binarydatabyteordermsb",
+        "compresseddata",
+        "compresseddatasize",
+        "compressionlevel",
+        "distanceunits",
+        "dimsize",
+        "headersize",
+        "headersizeperslice",
+        "imageposition",
+        "sequenceid",
+        "elementdatafile",
+    ]
 )
 
 
@@ -79,7 +114,7 @@ def write_volume(
     a missing folder, OSError where writing fails (a full disk).
     """
     target = _check_target(path, overwrite)
-    extension = headers.extension(target)
+    extension = claims.extension(target)
     flat = FORMATS[extension].name in ("png", "tiff")
     array = _encodable(volume.array, extension, target)
     if flat and array.shape[0] == 1:
@@ -99,7 +134,7 @@ def write_series(volumes: Sequence[Volume], path: PathLike, *, overwrite: bool =
     Metadata and metadata["time_spacing"] are those of the first. Raises as write_volume does.
     """
     target = _check_target(path, overwrite)
-    extension = headers.extension(target)
+    extension = claims.extension(target)
     if extension not in _SERIES:
         raise ValueError(f"{path}: {extension} holds no time series; wanted one of {', '.join(_SERIES)}")
     if not volumes:
@@ -132,7 +167,7 @@ def check_output(path: PathLike, overwrite: bool, inputs: Iterable[PathLike] = (
     folder is missing.
     """
     target = Path(path)
-    extension = headers.extension(target)
+    extension = claims.extension(target)
     kind = FORMATS.get(extension)
     if kind is None or not kind.writable:
         hint = f"choose {_INSTEAD[extension]}" if extension in _INSTEAD else "choose another extension"
@@ -177,22 +212,21 @@ def _read(path: PathLike, series: str | None) -> list[Volume]:
     geometry = headers.geometry(source, reader)
     metadata = _metadata(reader, kind)
     modality = metadata.get("0008|0060", "") if kind is headers.DICOM else metadata.pop("modality", "")
-    listed = (
-        axes == 3 and reader.HasMetaDataKey("NRRD_kinds[pixel]") and reader.GetMetaData("NRRD_kinds[pixel]") == "list"
-    )
+    # Sequences and gradient tables: their components are images of their own.
+    listed = axes == 3 and reader.GetNumberOfComponents() > 1 and _meta(reader, "NRRD_kinds[pixel]") == "list"
     if axes == 4:
         metadata[TIME_SPACING] = repr(reader.GetSpacing()[3])
     array = headers.load(source, reader)
     if axes == 2:
         array = array[None]
-    if listed and array.ndim == 4:  # sequences and gradient tables: images, not components of one
+    if listed:
         array = np.moveaxis(array, -1, 0)
     arrays = list(array) if axes == 4 or listed else [array]
     return [Volume(a, geometry, modality, kind.name, dict(metadata)) for a in arrays]
 
 
 def _format(path: Path) -> Format:
-    extension = headers.extension(path)
+    extension = claims.extension(path)
     if extension in FORMATS:
         return FORMATS[extension]
     if extension == "" or headers.is_dicom(path):  # DICOM files are often named by a UID
@@ -200,14 +234,22 @@ def _format(path: Path) -> Format:
     raise ValueError(f"{path}: unknown extension {extension}; wanted {', '.join(FORMATS)} or a DICOM file; convert it")
 
 
+def _meta(reader: sitk.ImageFileReader, key: str) -> str:
+    return reader.GetMetaData(key) if reader.HasMetaDataKey(key) else ""
+
+
 def _metadata(reader: sitk.ImageFileReader, kind: Format) -> dict[str, str]:
     if kind is headers.DICOM:
         return dicom.tags_of(reader)
-    keys = reader.GetMetaDataKeys()
+    keys = [key for key in reader.GetMetaDataKeys() if key.isprintable()]  # SimpleITK cannot look up damaged ones
     if kind.name == "nifti":  # the other entries describe the file's grid, not the image
-        keys = [key for key in ("descrip", "intent_name", "aux_file") if reader.GetMetaData(key)]
+        keys = [key for key in ("descrip", "intent_name", "aux_file") if _meta(reader, key)]
     drop = "Modality" if kind.name == "metaimage" else None  # MetaIO's own word, not DICOM's code
-    return {key: reader.GetMetaData(key) for key in keys if not key.startswith(("NRRD_", "ITK_")) and key != drop}
+    return {
+        key: headers.text(reader.GetMetaData(key))
+        for key in keys
+        if not key.startswith(("NRRD_", "ITK_")) and key != drop
+    }
 
 
 def _set_metadata(image: sitk.Image, volume: Volume, extra: Mapping[str, str] | None, extension: str) -> None:
@@ -280,7 +322,7 @@ def _fits(array: np.ndarray, kind: type) -> bool:
 
 def _write(image: sitk.Image, target: Path) -> None:
     """Write beside the target, look whether all of it arrived, then take its name."""
-    extension = headers.extension(target)
+    extension = claims.extension(target)
     kind = FORMATS[extension]
     temporary = target.with_name(f".{uuid.uuid4().hex}{extension}")
     writer = sitk.ImageFileWriter()

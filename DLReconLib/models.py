@@ -23,7 +23,8 @@ class ModelCard:
     network, arguments: name in networks.NETWORKS and its keyword arguments.
     weights, sha256: file beside the card and its checksum; both empty for a method without weights.
     scale: output voxels per input voxel along an axis (1: same grid).
-    tile: (k, j, i) voxels that are worked on at once, multiples of 8; halo: voxels of context around them.
+    tile: (k, j, i) voxels that are worked on at once, multiples of 8, or empty for a method that must see the
+        whole image; halo: voxels of context around them.
     offset, unit: the network sees (value - offset) / unit; unit 0 means the 99.5th percentile of the image.
     reach: lowest and highest value that the model may change; others are kept. Empty: all.
     slices_first: whether the axis with the largest spacing is worked on as the slice axis.
@@ -43,7 +44,7 @@ class ModelCard:
     weights: str
     sha256: str
     scale: int
-    tile: tuple[int, int, int]
+    tile: tuple[int, ...]
     halo: int
     offset: float
     unit: float
@@ -61,8 +62,8 @@ class ModelCard:
         for name in ("modalities", "tile", "reach", "limits"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         self._expect(self.task in TASKS, "task", f"one of {', '.join(TASKS)}", self.task)
-        aligned = len(self.tile) == 3 and all(t > 0 and t % 8 == 0 for t in self.tile)
-        self._expect(aligned, "tile", "three multiples of 8", self.tile)
+        aligned = len(self.tile) in (0, 3) and all(t > 0 and t % 8 == 0 for t in self.tile)
+        self._expect(aligned, "tile", "three multiples of 8, or none", self.tile)
         self._expect(self.halo % 8 == 0 and self.halo >= 0, "halo", "a multiple of 8", self.halo)
         self._expect(self.equivariance in ("none", "scale", "affine"), "equivariance", "none, scale or affine",
                      self.equivariance)  # fmt: skip

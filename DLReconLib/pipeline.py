@@ -93,7 +93,8 @@ def reconstruct(
     warnings = advise(card, modality, why)
     progress(0.0, f"loading {card.id}")
     model = loaded or Model(card, chosen.device, chosen.precision)
-    plan = Plan(model.device, model.precision, chosen.tile or card.tile)
+    tile = (chosen.tile or card.tile) if card.tile else tuple(-(-n // 8) * 8 for n in [max(volume.array.shape[:3])] * 3)
+    plan = Plan(model.device, model.precision, tile)
     planes = [volume.array] if volume.array.ndim == 3 else list(np.moveaxis(volume.array, 3, 0))
     outputs, noises, inside = [], [], 0.0
     for number, plane in enumerate(planes):

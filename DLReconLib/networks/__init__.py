@@ -9,6 +9,7 @@ from typing import Any
 
 NETWORKS = {
     "noise-unet": "DLReconLib.networks.noise_unet:NoiseUNet",
+    "monai": "DLReconLib.networks.monai_denoiser:MonaiDenoiser",
     "identity": "DLReconLib.networks.identity:Identity",
 }
 CLASSICAL = {

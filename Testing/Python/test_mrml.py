@@ -18,7 +18,7 @@ sitk = pytest.importorskip("SimpleITK", reason="writes the files that MRML's sto
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from DLReconLib import mrml  # noqa: E402
+from DLReconLib import io, mrml  # noqa: E402
 from DLReconLib.volume import Geometry, Volume  # noqa: E402
 
 SHAPE = (4, 6, 5)  # (k, j, i): three different numbers, so that a swapped axis shows
@@ -158,7 +158,7 @@ class TestGeometry:
         sheared = ijk_to_ras(node)
         sheared[:3, 2] += 0.2 * sheared[:3, 1]
         node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(sheared))
-        with pytest.raises(ValueError, match="input.*not orthogonal"):
+        with pytest.raises(ValueError, match=r"input.*not orthogonal"):
             mrml.volume_from_node(node)
 
 
@@ -188,7 +188,7 @@ class TestAgainstFiles:
             position = volume.geometry.matrix() @ [i, j, k, 1]
             index = image.TransformPhysicalPointToContinuousIndex(position[:3].tolist())
             assert np.allclose(index, np.round(index), atol=1e-4)
-            there = image.GetPixel([int(round(n)) for n in index])
+            there = image.GetPixel([round(n) for n in index])
             assert np.array_equal(volume.array[k, j, i], np.array(there, volume.array.dtype))
 
     @pytest.mark.parametrize("ending", ["nrrd", "mha", "nii.gz"])
@@ -199,6 +199,15 @@ class TestAgainstFiles:
         path = tmp_path / f"volume.{ending}"
         sitk.WriteImage(image, str(path))
         self.same_values_at_same_places(mrml.volume_from_node(self.load(scene, path)), image)
+
+    @pytest.mark.parametrize("ending", ["nrrd", "mha", "nii.gz"])
+    def test_the_door_of_files_agrees(self, scene, tmp_path, ending):
+        """A file through DLReconLib.io and the same file through Slicer are the same Volume."""
+        path = tmp_path / f"volume.{ending}"
+        io.write_volume(Volume(values(), OBLIQUE), path)
+        ours, slicers = io.read_volume(path), mrml.volume_from_node(self.load(scene, path))
+        assert np.array_equal(ours.array, slicers.array)
+        assert slicers.geometry.matches(ours.geometry)
 
     def test_file_written_by_mrml(self, scene, tmp_path):
         node = filled(scene)
@@ -377,7 +386,7 @@ class TestReading:
 
     @pytest.mark.parametrize("thing", [None, "vtkMRMLScalarVolumeNode1", np.zeros(SHAPE)])
     def test_no_node(self, thing):
-        with pytest.raises(TypeError, match="input: .*wanted a scalar, label map or vector volume node"):
+        with pytest.raises(TypeError, match=r"input: .*wanted a scalar, label map or vector volume node"):
             mrml.volume_from_node(thing)
 
 
@@ -420,7 +429,8 @@ class TestOutput:
         scene = source.GetScene()
         first, second = mrml.new_output_node(source, "CT"), mrml.new_output_node(source, "CT")
         assert len({source.GetName(), first.GetName(), second.GetName()}) == 3
-        assert first.GetScene() is scene and first.GetImageData() is None
+        assert first.GetScene() is scene
+        assert first.GetImageData() is None
         colour = add(scene, "Vector", "colour")
         assert mrml.new_output_node(colour, "x").GetClassName() == "vtkMRMLVectorVolumeNode"
         with pytest.raises(ValueError, match="in no scene"):
@@ -493,7 +503,8 @@ class TestOutput:
         array = np.linspace(0, 1, np.prod(SHAPE), dtype=np.float32).reshape(SHAPE)
         mrml.write_to_node(Volume(array, OBLIQUE), node, source, rescaled=True)
         display = node.GetDisplayNode()
-        assert display.GetWindow() == pytest.approx(1, abs=0.02) and display.GetLevel() == pytest.approx(0.5, abs=0.02)
+        assert display.GetWindow() == pytest.approx(1, abs=0.02)
+        assert display.GetLevel() == pytest.approx(0.5, abs=0.02)
         assert not display.GetApplyThreshold()
         assert display.GetColorNodeID() == "vtkMRMLColorTableNodeRainbow"
         assert source.GetDisplayNode().GetWindow() == 350

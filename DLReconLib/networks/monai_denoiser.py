@@ -1,0 +1,44 @@
+"""Networks of MONAI as residual denoisers, with the interface of NoiseUNet."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from DLReconLib.networks.noise_unet import NoiseEstimator, local_mean
+
+
+class MonaiDenoiser(nn.Module):
+    """A network of monai.networks.nets gets the detail of the image and the noise level found in it, and gives
+    the residual in units of that level.
+
+    Args:
+        network: class name in monai.networks.nets, for two input channels and one output channel: BasicUNet,
+            UNet, SegResNet, DynUNet, SwinUNETR, Restormer, ...
+        arguments: its keyword arguments.
+        estimator_channels: features of the noise estimator.
+
+    Raises ValueError where MONAI has no such network.
+    """
+
+    multiple = 8
+
+    def __init__(self, network: str, arguments: dict[str, Any], estimator_channels: int = 24) -> None:
+        super().__init__()
+        from monai.networks import nets
+
+        if not hasattr(nets, network):
+            raise ValueError(f"network {network!r} is not in monai.networks.nets; see MONAI's documentation")
+        self.estimator = NoiseEstimator(estimator_channels)
+        self.network = getattr(nets, network)(**arguments)
+
+    def forward(self, x: Tensor, magnitude: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """See NoiseUNet.forward; `magnitude` is not used."""
+        mean = local_mean(x)
+        detail = (x.float() - mean).to(next(self.estimator.parameters()).dtype)
+        estimate = self.estimator(detail, mean)
+        noise = estimate.detach() if noise is None else noise
+        level = functional.interpolate(noise[:, :1].float(), scale_factor=8, mode="trilinear").to(detail.dtype) + 1e-6
+        ratio = detail / level
+        return (self.network(torch.cat([ratio, detail], 1)) * level).float(), estimate

@@ -1,0 +1,217 @@
+"""Bad input: a message that says what to do, exit code 2, no output file. Bad files are in test_io.py."""
+
+import json
+import pickle
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import noisy_phantom, oblique
+
+from DLReconLib import inference, reconstruct, write_volume
+from DLReconLib.cli import main
+from DLReconLib.inference import Model, OutOfMemory
+from DLReconLib.models import ZOO, ModelCard, ModelError
+from DLReconLib.volume import Geometry, Volume
+
+FAST = {"model": "classical/gaussian"}
+
+
+def spoiled(value: float) -> np.ndarray:
+    array = noisy_phantom("MR").array.copy()
+    array[3, 4, 5] = value
+    return array
+
+
+IMAGES = {
+    "NaN": (spoiled(np.nan), "1 voxels that are NaN"),
+    "infinite": (spoiled(-np.inf), "NaN or infinite"),
+    "constant": (np.full((20, 20, 20), 7, np.int16), "constant"),
+    "empty": (np.zeros((0, 20, 20), np.int16), "empty"),
+    "one voxel": (np.ones((1, 1, 1), np.int16), "too small"),
+    "one row": (np.arange(40, dtype=np.int16).reshape(1, 1, 40), "too small"),
+}
+
+
+@pytest.mark.parametrize(("array", "message"), IMAGES.values(), ids=IMAGES)
+def test_image_that_cannot_be_improved(array: np.ndarray, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        reconstruct(Volume(array), **FAST)
+
+
+@pytest.mark.parametrize("name", ["NaN", "constant", "one row"])
+def test_command_line_writes_nothing_for_bad_input(name: str, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    array, message = IMAGES[name]
+    write_volume(Volume(array), tmp_path / "bad.nrrd")
+    before = sorted(tmp_path.iterdir())
+    assert main(["run", str(tmp_path / "bad.nrrd"), str(tmp_path / "out.nrrd"), "--model", "classical/gaussian"]) == 2
+    assert message in capsys.readouterr().err
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_huge_anisotropy() -> None:
+    with pytest.raises(ValueError, match="ratio above"):
+        reconstruct(Volume(noisy_phantom("MR").array, Geometry((0.1, 0.1, 50.0))), **FAST)
+
+
+def test_axes_that_are_not_orthogonal() -> None:
+    with pytest.raises(ValueError, match="not orthogonal"):
+        Geometry(direction=((1.0, 0.3, 0.0), (0.0, 0.95, 0.0), (0.0, 0.0, 1.0)))
+
+
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        (Volume(np.ones((4, 5, 6), np.uint8)), "mask has shape"),
+        (Volume(np.ones((20, 45, 38), np.uint8)), "lies elsewhere"),
+        (Volume(np.ones((20, 45, 38, 3), np.uint8), oblique()), "mask has shape"),
+    ],
+)
+def test_mask_of_another_grid(mask: Volume, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        reconstruct(noisy_phantom("MR"), mask=mask, **FAST)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"model": "no-such-model"}, "unknown; wanted one of: .*mr-denoise"),
+        ({"task": "inpaint"}, "has no model"),
+        ({"strength": 1.5}, "strength 1.5"),
+        ({"dtype": "float16"}, "dtype"),
+        ({"tile": (10, 16, 16)}, "multiples of 8"),
+        ({"model": "mr-denoise", "device": "cuda:99"}, "not on this machine"),
+        ({"model": "mr-denoise", "precision": "float16"}, "precision"),
+    ],
+)
+def test_options_that_do_not_exist(options: dict, message: str) -> None:
+    if options.get("model") == "mr-denoise":
+        pytest.importorskip("torch", reason="learned model")
+    with pytest.raises(ValueError, match=message):
+        reconstruct(noisy_phantom("MR"), **options)
+
+
+@pytest.fixture
+def model_folder(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(ZOO / "mr-denoise", tmp_path / "model"))
+
+
+def change_card(folder: Path, **values) -> None:
+    path = folder / "card.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def test_card_with_an_unknown_field(model_folder: Path) -> None:
+    change_card(model_folder, colour="blue")
+    with pytest.raises(ModelError, match="unknown fields .'colour'"):
+        reconstruct(noisy_phantom("MR"), model=str(model_folder))
+
+
+def test_card_that_is_no_json(model_folder: Path) -> None:
+    (model_folder / "card.json").write_text("{")
+    with pytest.raises(ModelError, match="not readable as JSON"):
+        ModelCard.read(model_folder)
+
+
+@pytest.mark.parametrize("values", [{"task": "guess"}, {"tile": [10, 16, 16]}, {"equivariance": "some"}, {"halo": 3}])
+def test_card_with_a_wrong_value(model_folder: Path, values: dict) -> None:
+    change_card(model_folder, **values)
+    with pytest.raises(ModelError, match=next(iter(values))):
+        ModelCard.read(model_folder)
+
+
+def test_weights_with_another_checksum(model_folder: Path) -> None:
+    pytest.importorskip("torch", reason="learned model")
+    weights = bytearray((model_folder / "weights.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (model_folder / "weights.safetensors").write_bytes(weights)
+    with pytest.raises(ModelError, match="damaged or was exchanged"):
+        reconstruct(noisy_phantom("MR"), model=str(model_folder))
+
+
+def test_weights_that_are_missing(model_folder: Path) -> None:
+    pytest.importorskip("torch", reason="learned model")
+    (model_folder / "weights.safetensors").unlink()
+    with pytest.raises(ModelError, match="is missing"):
+        reconstruct(noisy_phantom("MR"), model=str(model_folder))
+
+
+class Bomb:
+    """Would leave a file behind if it were ever unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple:
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "weights.pt"])
+def test_pickled_weights_are_never_opened(model_folder: Path, tmp_path: Path, name: str) -> None:
+    pytest.importorskip("torch", reason="learned model")
+    fuse = tmp_path / "exploded"
+    (model_folder / name).write_bytes(pickle.dumps(Bomb(fuse)))
+    change_card(model_folder, weights=name)
+    with pytest.raises(ModelError, match="no safetensors file"):
+        reconstruct(noisy_phantom("MR"), model=str(model_folder))
+    assert not fuse.exists()
+
+
+def test_weights_of_another_network(model_folder: Path) -> None:
+    pytest.importorskip("torch", reason="learned model")
+    change_card(model_folder, arguments={"channels": [8, 8, 8], "estimator_channels": 4})
+    with pytest.raises(ModelError, match="does not fit network"):
+        reconstruct(noisy_phantom("MR"), model=str(model_folder))
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: not enough memory")])
+def test_no_memory_for_the_tile_takes_smaller_ones(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    """Smaller tiles first, then lower precision; said in the record; the answer is the same."""
+    pytest.importorskip("torch", reason="learned model")
+    volume = noisy_phantom("MR", shape=(16, 64, 64))
+    expected = reconstruct(volume, model="mr-denoise", precision="float32").volume.array
+    original = Model._network_step
+
+    def starved(self: Model, magnitude: float, plan: inference.Plan):
+        step = original(self, magnitude, plan)
+
+        def limited(patch: np.ndarray):
+            if patch.size > 16 * 64 * 64 - 1 or plan.tile[1] > 40:
+                raise error
+            return step(patch)
+
+        return limited
+
+    monkeypatch.setattr(Model, "_network_step", starved)
+    card = ModelCard.read(ZOO / "mr-denoise")
+    model = Model(card, "cpu", "float32")
+    object.__setattr__(model.card, "halo", 8)
+    result = reconstruct(volume, loaded=model, tile=(64, 64, 64))
+    assert result.provenance["fallbacks"] == ["out of memory: tile (32, 32, 32)"]
+    assert np.abs(result.volume.array - expected).mean() < 3
+
+
+def test_no_memory_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torch", reason="learned model")
+
+    def starved(self: Model, magnitude: float, plan: inference.Plan):
+        def step(patch: np.ndarray):
+            raise MemoryError
+
+        return step
+
+    monkeypatch.setattr(Model, "_network_step", starved)
+    with pytest.raises(OutOfMemory, match="close other programs"):
+        reconstruct(noisy_phantom("MR"), model="mr-denoise", precision="float32")
+
+
+def test_other_errors_are_not_taken_for_lack_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torch", reason="learned model")
+
+    def broken(self: Model, magnitude: float, plan: inference.Plan):
+        raise RuntimeError("shapes cannot be multiplied")
+
+    monkeypatch.setattr(Model, "_network_step", broken)
+    with pytest.raises(RuntimeError, match="multiplied"):
+        reconstruct(noisy_phantom("MR"), model="mr-denoise")

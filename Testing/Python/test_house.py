@@ -1,0 +1,99 @@
+"""The map of the house: which module may import which, and what stays light."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+LIBRARY = Path(__file__).parents[2] / "DLReconLib"
+
+# Each module may import those of the lines below its own, and what is named beside it.
+ALLOWED = {
+    "cli": {"batch", "training", "evaluation", "doctor", "demo", "pipeline", "inference", "models", "io", "metrics", "progress"},
+    "demo": {"pipeline", "io", "metrics", "progress", "volume"},
+    "doctor": {"inference", "models"},
+    "evaluation": {"io", "metrics"},
+    "training": {"patches", "degradations", "networks", "progress"},
+    "patches": {"degradations", "io"},
+    "pipeline": {"inference", "models", "transforms", "progress", "volume"},
+    "inference": {"models", "networks", "metrics", "progress"},
+    "transforms": {"models", "volume"},
+    "io": {"volume", "dicom", "headers", "claims"},
+    "dicom": {"volume", "headers", "claims"},
+    "headers": {"claims", "volume"},
+    "claims": set(),
+    "mrml": {"volume"},
+    "networks": set(),
+    "degradations": set(),
+    "metrics": set(),
+    "models": set(),
+    "progress": set(),
+    "volume": set(),
+}  # fmt: skip
+HOMES = {
+    "SimpleITK": {"io", "dicom", "headers", "claims", "networks"},
+    "vtk": {"mrml"},
+    "slicer": {"mrml"},
+    "monai": {"networks", "transforms", "degradations", "inference", "training", "metrics"},
+    "qt": set(),
+    "pydicom": set(),
+}
+
+
+def room(path: Path) -> str:
+    inside = path.relative_to(LIBRARY)
+    return inside.parts[0] if len(inside.parts) > 1 else inside.stem
+
+
+def imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+            if node.module == "DLReconLib":
+                found |= {f"DLReconLib.{alias.name}" for alias in node.names}
+    return found
+
+
+MODULES = sorted(p for p in LIBRARY.rglob("*.py") if p.name not in ("__init__.py", "__main__.py"))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: p.stem)
+def test_arrows_point_down(path: Path) -> None:
+    own = room(path)
+    for name in imports(path):
+        if name.startswith("DLReconLib."):
+            target = name.split(".")[1]
+            assert target == own or target in ALLOWED[own], f"{own} imports {target}"
+        outside = name.split(".")[0]
+        assert own in HOMES.get(outside, {own}), f"{outside} is imported in {own}; it lives in {HOMES[outside]}"
+
+
+@pytest.mark.parametrize("code", ["import DLReconLib", "from DLReconLib.cli import main; main(['list'])"])
+def test_importing_and_listing_stay_light(code: str) -> None:
+    heavy = "{'torch', 'monai', 'SimpleITK', 'skimage', 'matplotlib', 'scipy'}"
+    program = f"import sys; {code}; print(sorted({heavy} & set(sys.modules)), file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == "[]"
+
+
+def test_running_loads_no_monai() -> None:
+    """It would cost every run eight seconds."""
+    pytest.importorskip("torch", reason="learned models need torch")
+    program = (
+        "import sys, numpy as np; from DLReconLib import reconstruct, Volume;"
+        "reconstruct(Volume(np.random.default_rng(0).random((8, 16, 16)), modality='MR'), model='mr-denoise');"
+        "print('monai' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_no_weight_file_is_too_large() -> None:
+    sizes = [p.stat().st_size for p in LIBRARY.rglob("*.safetensors")]
+    assert max(sizes) <= 8 * 2**20
+    assert sum(sizes) <= 60 * 2**20

@@ -1,0 +1,181 @@
+"""The output contract, over every model of the zoo. A new model is tested by being listed."""
+
+import numpy as np
+import pytest
+from conftest import noisy_phantom, phantom
+
+from DLReconLib import reconstruct
+from DLReconLib.inference import Model, Plan, run_model
+from DLReconLib.models import ModelCard
+from DLReconLib.progress import Cancelled
+from DLReconLib.transforms import LinearIntensity
+from DLReconLib.volume import Volume
+
+_loaded: dict[str, Model] = {}
+
+
+@pytest.fixture
+def model(card: ModelCard) -> Model:
+    """Each model is loaded once, in float32: laws are about the method, not about rounding."""
+    if card.id not in _loaded:
+        if card.learned:
+            pytest.importorskip("torch", reason="learned models need torch")
+        _loaded[card.id] = Model(card, "cpu", "float32")
+    return _loaded[card.id]
+
+
+def image_for(card: ModelCard) -> Volume:
+    return noisy_phantom("CT" if "CT" in card.modalities else "MR")
+
+
+def test_grid_unit_and_type(model: Model) -> None:
+    volume = image_for(model.card)
+    result = reconstruct(volume, loaded=model)
+    assert result.volume.array.shape == volume.array.shape
+    assert result.volume.geometry == volume.geometry
+    assert result.volume.array.dtype == np.float32
+    assert np.isfinite(result.volume.array).all()
+    assert abs(np.median(result.volume.array) - np.median(volume.array)) < 40
+    assert result.volume.metadata == volume.metadata
+    np.testing.assert_allclose(result.residual.array, volume.array - result.volume.array, atol=1e-3)
+
+
+def test_noise_goes_down(model: Model) -> None:
+    """In a homogeneous region the spread falls; learned models come nearer to the truth everywhere."""
+    volume = image_for(model.card)
+    truth = phantom() - (1000 if volume.modality == "CT" else 0)
+    after = reconstruct(volume, loaded=model).volume.array
+    region = np.s_[8:12, 16:22, 17:21]
+    error = {name: (image - truth) for name, image in (("before", volume.array), ("after", after))}
+    assert error["after"][region].std() < 0.75 * error["before"][region].std()
+    if model.card.learned:
+        rms = {name: np.sqrt(np.mean(e[phantom() > 100] ** 2)) for name, e in error.items()}
+        assert rms["after"] < 0.75 * rms["before"]
+
+
+def test_input_type_is_kept_on_request(model: Model) -> None:
+    volume = image_for(model.card)
+    whole = volume.with_array(np.rint(volume.array).astype(np.int16))
+    as_float = reconstruct(whole, loaded=model).volume.array
+    as_input = reconstruct(whole, loaded=model, dtype="input").volume.array
+    assert as_input.dtype == np.int16
+    np.testing.assert_array_equal(as_input, np.clip(np.rint(as_float), -32768, 32767).astype(np.int16))
+
+
+def test_same_answer_twice(model: Model) -> None:
+    volume = image_for(model.card)
+    first, second = (reconstruct(volume, loaded=model) for _ in range(2))
+    np.testing.assert_array_equal(first.volume.array, second.volume.array)
+    differ = {"created", "seconds"}
+    assert {k: v for k, v in first.provenance.items() if k not in differ} == {
+        k: v for k, v in second.provenance.items() if k not in differ
+    }
+
+
+def test_strength_zero_returns_the_input(model: Model) -> None:
+    volume = image_for(model.card)
+    np.testing.assert_array_equal(reconstruct(volume, loaded=model, strength=0).volume.array, volume.array)
+
+
+def test_strength_is_linear(model: Model) -> None:
+    volume = image_for(model.card)
+    half, full = (reconstruct(volume, loaded=model, strength=s).residual.array for s in (0.5, 1))
+    np.testing.assert_allclose(2 * half, full, atol=0.01)
+
+
+def test_tiles_equal_the_whole(model: Model) -> None:
+    volume = noisy_phantom("CT" if "CT" in model.card.modalities else "MR", shape=(96, 88, 24))
+    whole = reconstruct(volume, loaded=model, tile=(96, 88, 24)).volume.array
+    tiled = reconstruct(volume, loaded=model, tile=(48, 48, 24)).volume.array
+    removed = np.abs(volume.array - whole).mean()
+    assert np.abs(whole - tiled).mean() < 0.02 * removed
+    # The noise has a standard deviation of 40: no seam may be seen in it.
+    assert np.abs(whole - tiled).max() < 10
+
+
+def test_equivariance_as_claimed(model: Model) -> None:
+    volume = image_for(model.card)
+    plain = reconstruct(volume, loaded=model).volume.array
+    a, b = 3.7, {"none": None, "scale": 0.0, "affine": 250.0}[model.card.equivariance]
+    if b is None:
+        return
+    changed = reconstruct(volume.with_array(a * volume.array + np.float32(b)), loaded=model).volume.array
+    np.testing.assert_allclose((changed - b) / a, plain, atol=0.5)
+
+
+def test_constant_stays_constant(model: Model) -> None:
+    """The road refuses a constant image; the method must leave one alone all the same."""
+    constant = np.full((24, 24, 24), 400.0, np.float32)
+    nearly = constant.copy()
+    nearly[12, 12, 12] += 1e-3
+    intensity = LinearIntensity.of_card(model.card, constant)
+    plan = Plan(model.device, model.precision, (24, 24, 24))
+    run = run_model(model, nearly, intensity, plan, lambda f, t: None)
+    assert np.abs(run.residual * intensity.unit).max() < 1
+
+
+def test_values_out_of_reach_are_kept(model: Model) -> None:
+    if not model.card.reach:
+        return
+    volume = image_for(model.card)
+    array = volume.array.copy()
+    array[:, :4] = -3024
+    array[10, 20, 20] = 9000
+    after = reconstruct(volume.with_array(array), loaded=model).volume.array
+    assert (after[:, :4] == -3024).all()
+    assert after[10, 20, 20] == 9000
+
+
+def test_mask_limits_the_change(model: Model) -> None:
+    volume = image_for(model.card)
+    mask = np.zeros(volume.array.shape, np.uint8)
+    mask[5:10, 10:30, 10:30] = 1
+    after = reconstruct(volume, loaded=model, mask=volume.with_array(mask)).volume.array
+    np.testing.assert_array_equal(after[mask == 0], volume.array[mask == 0])
+    assert (after[mask == 1] != volume.array[mask == 1]).any()
+
+
+def test_progress_rises_to_one(model: Model) -> None:
+    seen: list[float] = []
+    reconstruct(image_for(model.card), loaded=model, tile=(16, 24, 24), progress=lambda f, t: seen.append(f))
+    assert seen == sorted(seen)
+    assert seen[-1] == 1
+    assert len(seen) > (4 if model.card.tile else 1)
+
+
+def test_cancelled_stops_within_a_tile(model: Model) -> None:
+    calls: list[str] = []
+
+    def stop(fraction: float, text: str) -> None:
+        calls.append(text)
+        if len(calls) == 2:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        reconstruct(image_for(model.card), loaded=model, tile=(16, 24, 24), progress=stop)
+    assert len(calls) == 2
+
+
+@pytest.mark.parametrize("shape", [(1, 40, 37), (3, 33, 40), (40, 1, 33), (30, 36, 1)])
+def test_single_slices_and_thin_stacks(model: Model, shape: tuple[int, int, int]) -> None:
+    volume = noisy_phantom("CT" if "CT" in model.card.modalities else "MR", shape=shape)
+    after = reconstruct(volume, loaded=model).volume.array
+    assert after.shape == shape
+    assert np.isfinite(after).all()
+
+
+def test_components_are_treated_alike(model: Model) -> None:
+    volume = image_for(model.card)
+    colour = volume.with_array(np.stack([volume.array, volume.array[:, ::-1]], 3))
+    after = reconstruct(colour, loaded=model).volume.array
+    alone = reconstruct(volume, loaded=model).volume.array
+    assert after.shape == (*volume.array.shape, 2)
+    np.testing.assert_allclose(after[..., 0], alone, atol=1e-3)
+
+
+def test_identity_network_gives_identity(identity_card) -> None:
+    pytest.importorskip("torch", reason="the identity network is an nn.Module")
+    volume = noisy_phantom("MR")
+    for tile in (None, (16, 16, 16)):
+        result = reconstruct(volume, model=str(identity_card), tile=tile)
+        np.testing.assert_array_equal(result.volume.array, volume.array)

@@ -1,0 +1,65 @@
+"""Metrics against known answers and against other libraries."""
+
+import numpy as np
+import pytest
+from conftest import phantom
+
+from DLReconLib import metrics
+
+
+def test_psnr_of_a_known_error() -> None:
+    reference = phantom()
+    assert metrics.psnr(reference + 10, reference, 1000) == pytest.approx(40)
+    assert metrics.psnr(reference, reference, 1000) == float("inf")
+    assert metrics.rmse(reference + 10, reference, 1000) == pytest.approx(10)
+    assert metrics.nrmse(reference + 10, reference, 1000) == pytest.approx(0.01)
+    assert metrics.mae(reference - 10, reference, 1000) == pytest.approx(10)
+
+
+def test_mask_limits_what_counts() -> None:
+    reference = phantom()
+    image = reference.copy()
+    image[:, :10] += 500
+    mask = np.ones(image.shape, bool)
+    mask[:, :10] = False
+    assert metrics.rmse(image, reference, 1000, mask) == 0
+    with pytest.raises(ValueError, match="mask is empty"):
+        metrics.rmse(image, reference, 1000, np.zeros(image.shape, bool))
+
+
+def test_shapes_must_agree() -> None:
+    with pytest.raises(ValueError, match="wanted the same shape"):
+        metrics.psnr(phantom(), phantom()[1:], 1000)
+
+
+def test_psnr_and_ssim_agree_with_monai() -> None:
+    torch = pytest.importorskip("torch", reason="MONAI's metrics need torch")
+    monai = pytest.importorskip("monai.metrics", reason="compared with MONAI")
+    rng = np.random.default_rng(0)
+    reference = phantom((24, 40, 40)) / 1000
+    image = (reference + rng.normal(0, 0.05, reference.shape)).astype(np.float32)
+    pair = [torch.from_numpy(a)[None, None] for a in (image, reference)]
+    psnr = float(monai.PSNRMetric(max_val=1.0)(*pair))
+    assert metrics.psnr(image, reference, 1.0) == pytest.approx(psnr, abs=1e-3)
+    ssim = float(monai.SSIMMetric(spatial_dims=3, data_range=1.0, win_size=11, kernel_sigma=1.5)(*pair))
+    inner = np.zeros(image.shape, bool)
+    inner[5:-5, 5:-5, 5:-5] = True
+    assert metrics.ssim(image, reference, 1.0, inner) == pytest.approx(ssim, abs=0.01)
+
+
+@pytest.mark.parametrize("sigma", [5.0, 40.0])
+@pytest.mark.parametrize("shape", [(32, 48, 48), (1, 120, 120)])
+def test_noise_sigma_of_white_noise(sigma: float, shape: tuple[int, int, int]) -> None:
+    noise = np.random.default_rng(1).normal(0, sigma, shape)
+    assert metrics.noise_sigma(300 + noise) == pytest.approx(sigma, rel=0.05)
+
+
+def test_snr_and_cnr_of_a_phantom() -> None:
+    rng = np.random.default_rng(2)
+    labels = np.zeros((20, 40, 40), int)
+    labels[4:16, 4:18, 4:36], labels[4:16, 22:36, 4:36] = 1, 2
+    image = np.choose(labels, [0, 100, 160]) + rng.normal(0, 10, labels.shape)
+    assert metrics.cnr(image, labels)["1-2"] == pytest.approx(6, rel=0.05)
+    assert metrics.snr(image, labels == 1) == pytest.approx(10, rel=0.1)
+    with pytest.raises(ValueError, match="two labels"):
+        metrics.cnr(image, (labels == 1).astype(int))
