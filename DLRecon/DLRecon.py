@@ -1,4 +1,3 @@
-# ruff: noqa: PT009, PT027 -- Slicer's own tests are unittest's; pytest is not in Slicer.
 import json
 import logging
 import os

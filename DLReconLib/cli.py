@@ -128,12 +128,18 @@ def run(arguments: argparse.Namespace) -> int:
     for path in outputs:
         check_output(path, arguments.overwrite, [arguments.input])
     check_report(arguments.report, arguments.overwrite)
+    if arguments.residual and arguments.residual.suffix.lower() == ".png":
+        raise ValueError(
+            f"--residual {arguments.residual}: PNG holds no negative values; wanted .nrrd, .nii.gz or .tif"
+        )
     if len({p.resolve() for p in outputs}) < len(outputs):
         raise ValueError(f"--residual {arguments.residual} is the output itself; wanted another file")
     volumes = [read_volume(arguments.input, arguments.series)] if arguments.series else read_series(arguments.input)
     mask = read_volume(arguments.mask) if arguments.mask else None
     progress = show_progress(arguments.progress)
     options = {name: getattr(arguments, name) for name in OPTIONS}
+    if arguments.output.suffix.lower() == ".png":  # holds integers only
+        options["dtype"] = "input"
     results = []
     for number, volume in enumerate(volumes):
 
@@ -145,7 +151,8 @@ def run(arguments: argparse.Namespace) -> int:
     if len(results) > 1:
         record = record | {"time_points": [r.provenance for r in results]}
     metadata = {"DLRecon.Provenance": json.dumps(record)}
-    for path, images in ((arguments.output, [r.volume for r in results]), (arguments.residual, [r.residual for r in results])):  # fmt: skip
+    written = {arguments.output: [r.volume for r in results], arguments.residual: [r.residual for r in results]}
+    for path, images in written.items():
         if path and len(images) == 1:
             write_volume(images[0], path, metadata=metadata, overwrite=arguments.overwrite)
         elif path:

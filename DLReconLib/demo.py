@@ -43,13 +43,10 @@ def run_demo(folder: Path, progress: Progress = silent) -> str:
     write_volume(Volume(picture(noisy, result, peak)), folder / "demo.png", overwrite=True)
     brain = clean.array > 0.1 * peak
     truth = clean.array.astype(np.float32)
-    figures = {
-        name: {
-            "psnr": psnr(images[name].array, truth, peak, brain),
-            "ssim": ssim(images[name].array, truth, peak, brain),
-        }
-        for name in ("before", "after")
-    }
+    figures = {}
+    for name in ("before", "after"):
+        pair = images[name].array, truth
+        figures[name] = {"psnr": psnr(*pair, peak, brain), "ssim": ssim(*pair, peak, brain)}
     (folder / "report.json").write_text(json.dumps(result.provenance | {"figures": figures}, indent=2))
     before, after = figures["before"], figures["after"]
     return (

@@ -24,50 +24,17 @@ _SERIES = (".nrrd", ".nii", ".nii.gz", ".mha")
 _INSTEAD = {".mhd": ".mha, which is one file", ".nhdr": ".nrrd, which is one file", ".dcm": ".nrrd or .nii.gz"}
 _META_LENGTH = 30000  # MetaIO's buffer for a value has 32768 bytes and is not checked
 # Header words of MetaIO: as keys of ours they would overwrite the grid.
-_META_WORDS = set(
-    [
-        "comment",
-        "objecttype",
-        "objectsubtype",
-        "transformtype",
-        "ndims",
-        "name",
-        "id",
-        "parentid",
-        "acquisitiondate",
-        "color",
-        "position",
-        "origin",
-        "offset",
-        "direction",
-        "orientation",
-        "rotation",
-        "transformmatrix",
-        "centerofrotation",
-        "anatomicalorientation",
-        "elementspacing",
-        "elementsize",
-        "elementtype",
-        "elementnumberofchannels",
-        "elementmin",
-        "elementmax",
-        "elementtointensityfunctionslope",
-        "elementtointensityfunctionoffset",
-        "elementbyteordermsb",
-        "binarydata",
-        "binarydatabyteordermsb",
-        "compresseddata",
-        "compresseddatasize",
-        "compressionlevel",
-        "distanceunits",
-        "dimsize",
-        "headersize",
-        "headersizeperslice",
-        "imageposition",
-        "sequenceid",
-        "elementdatafile",
-    ]
-)
+# fmt: off
+_META_WORDS = {
+    "comment", "objecttype", "objectsubtype", "transformtype", "ndims", "name", "id", "parentid", "acquisitiondate",
+    "color", "position", "origin", "offset", "direction", "orientation", "rotation", "transformmatrix",
+    "centerofrotation", "anatomicalorientation", "elementspacing", "elementsize", "elementtype",
+    "elementnumberofchannels", "elementmin", "elementmax", "elementtointensityfunctionslope",
+    "elementtointensityfunctionoffset", "elementbyteordermsb", "binarydata", "binarydatabyteordermsb",
+    "compresseddata", "compresseddatasize", "compressionlevel", "distanceunits", "dimsize", "headersize",
+    "headersizeperslice", "imageposition", "sequenceid", "elementdatafile",
+}
+# fmt: on
 
 
 def read_volume(path: PathLike, series: str | None = None) -> Volume:

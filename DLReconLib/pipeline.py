@@ -158,7 +158,7 @@ def enhance(
 def without_mean(residual: Array, width: float) -> Array:
     """(j, i) minus its local mean over about `width` pixels: the noise of filtered back-projection has no power
     at low frequencies (Riederer et al., PMB 1978), so what is left there is not noise but HU."""
-    size = max(3, int(round(width / 1.5)) // 2 * 2 + 1)
+    size = max(3, round(width / 1.5) // 2 * 2 + 1)
     mean = residual
     for _ in range(2):
         mean = ndimage.uniform_filter(mean, size, mode="nearest")

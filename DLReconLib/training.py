@@ -18,6 +18,7 @@ from torch import Tensor, distributed, nn
 from torch.nn import functional
 
 from DLReconLib.degradations import Pair
+from DLReconLib.muon import make_optimizers
 from DLReconLib.networks import build_network
 from DLReconLib.patches import PatchMaker, load_sources
 from DLReconLib.progress import Progress, silent
@@ -34,8 +35,8 @@ class Plan:
     modality: DICOM code of the training images.
     split: file beside the plan that lists the images with role train, validation or test.
     patch: (k, j, i) voxels; batch: patches a step and process.
-    steps: optimiser steps; the learning rate warms up over `warmup` steps and falls linearly to a
-        hundredth over the last `decay` part of them.
+    steps: optimiser steps; the learning rates, of Muon for kernels and of Adam for the rest, warm up over
+        `warmup` steps and fall linearly to a hundredth over the last `decay` part of them.
     average: decay of the exponential moving average of the weights, which is what is saved.
     precision: "bfloat16" or "float32".
     every: steps between two validations and checkpoints.
@@ -50,7 +51,8 @@ class Plan:
     patch: tuple[int, int, int]
     batch: int
     steps: int
-    learning_rate: float
+    muon_rate: float
+    adam_rate: float
     warmup: int
     decay: float
     average: float
@@ -68,8 +70,9 @@ class Plan:
         return cls(**{**values, "patch": tuple(values["patch"])})
 
     def rate(self, step: int) -> float:
+        """The learning rate as a part of the full one."""
         left = (self.steps - step) / max(self.decay * self.steps, 1)
-        return self.learning_rate * min(1, (step + 1) / self.warmup, max(left, 0.01))
+        return min(1, (step + 1) / self.warmup, max(left, 0.01))
 
 
 @dataclass
@@ -127,7 +130,7 @@ class Trainer:
         self.network = network.to(memory_format=torch.channels_last_3d)
         self.parallel = nn.parallel.DistributedDataParallel(network) if self.world > 1 else self.network
         self.averaged = {k: v.clone() for k, v in self.network.state_dict().items()}
-        self.optimizer = torch.optim.AdamW(self.network.parameters(), 1e-3, (0.9, 0.99), weight_decay=1e-4)
+        self.optimizers = make_optimizers(self.network, self.plan.adam_rate, self.plan.muon_rate)
         self.step, self.seconds = 0, 0.0
         loaded = {r: load_sources(self.split, r, self.plan.modality, data, work) for r in ("train", "validation")}
         self.makers = {r: PatchMaker(s, self.plan.degradation, self.plan.patch) for r, s in loaded.items()}
@@ -149,12 +152,13 @@ class Trainer:
         if rng.random() < 0.4:  # the true level, somewhat off, so that the denoiser learns what the map means
             given = batch.noise * float(np.exp(rng.normal(0, 0.1)))
         loss = denoising_loss(*self.forward(self.parallel, batch, given), batch)
-        self.optimizer.zero_grad(set_to_none=True)
+        self.network.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.plan.rate(self.step)
-        self.optimizer.step()
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = group["initial_lr"] * self.plan.rate(self.step)
+            optimizer.step()
         self.step += 1
         keep = min(self.plan.average, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
@@ -206,7 +210,7 @@ class Trainer:
 
     def save_checkpoint(self) -> None:
         state = {"network": self.network.state_dict(), "averaged": self.averaged, "step": self.step}
-        state |= {"optimizer": self.optimizer.state_dict(), "seconds": self.seconds}
+        state |= {"optimizers": [o.state_dict() for o in self.optimizers], "seconds": self.seconds}
         temporary = self.work / "checkpoint.part"
         torch.save(state, temporary)
         temporary.replace(self.work / "checkpoint.pt")
@@ -218,7 +222,8 @@ class Trainer:
             raise FileNotFoundError(f"training {self.plan.id}: no checkpoint in {self.work}; start without --resume")
         state = torch.load(path, map_location=self.device, weights_only=True)
         self.network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
         self.averaged = state["averaged"]
         self.step, self.seconds = state["step"], state["seconds"]
 

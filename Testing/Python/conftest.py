@@ -23,11 +23,8 @@ def phantom(shape: tuple[int, int, int] = (20, 45, 38)) -> np.ndarray:
     """Nested ellipsoids with a ramp, 0 outside, up to 1000; (k, j, i) float32."""
     k, j, i = np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing="ij")
     image = np.zeros(shape, np.float32)
-    for value, (a, b, c), shift in (
-        (600, (0.9, 0.9, 0.9), 0),
-        (950, (0.6, 0.5, 0.5), 0.1),
-        (250, (0.4, 0.2, 0.3), -0.2),
-    ):
+    shells = ((600, (0.9, 0.9, 0.9), 0), (950, (0.6, 0.5, 0.5), 0.1), (250, (0.4, 0.2, 0.3), -0.2))
+    for value, (a, b, c), shift in shells:
         image[(k / a) ** 2 + ((j - shift) / b) ** 2 + (i / c) ** 2 < 1] = value
     return (image * (1 + 0.05 * j)).astype(np.float32)
 

@@ -88,6 +88,18 @@ def test_time_series_comes_back_as_one(tmp_path: Path) -> None:
     assert len(json.loads((tmp_path / "r.json").read_text())["time_points"]) == 3
 
 
+def test_png_in_and_png_out(tmp_path: Path) -> None:
+    picture = np.clip(noisy_phantom("US").array[10:11] / 4, 0, 255).astype(np.uint8)
+    write_volume(Volume(picture), tmp_path / "in.png")
+    done = dlrecon("run", tmp_path / "in.png", tmp_path / "out.png")
+    assert done.returncode == 0, done.stderr
+    assert "a classical method" in done.stdout
+    assert read_volume(tmp_path / "out.png").array.dtype == np.uint8
+    done = dlrecon("run", tmp_path / "in.png", tmp_path / "o.png", "--residual", tmp_path / "r.png")
+    assert done.returncode == 2
+    assert not (tmp_path / "o.png").exists()
+
+
 def test_ct_by_mr_model_is_warned_of(tmp_path: Path) -> None:
     pytest.importorskip("torch", reason="learned model")
     write_volume(noisy_phantom("CT"), tmp_path / "ct.nrrd", metadata={"modality": "CT"})

@@ -11,11 +11,11 @@ LIBRARY = Path(__file__).parents[2] / "DLReconLib"
 
 # Each module may import those of the lines below its own, and what is named beside it.
 ALLOWED = {
-    "cli": {"batch", "training", "evaluation", "doctor", "demo", "pipeline", "inference", "models", "io", "metrics", "progress"},
+    "cli": {"training", "evaluation", "doctor", "demo", "pipeline", "models", "io", "metrics", "progress"},
     "demo": {"pipeline", "io", "metrics", "progress", "volume"},
     "doctor": {"inference", "models"},
     "evaluation": {"io", "metrics"},
-    "training": {"patches", "degradations", "networks", "progress"},
+    "training": {"patches", "degradations", "networks", "muon", "progress"},
     "patches": {"degradations", "io"},
     "pipeline": {"inference", "models", "transforms", "progress", "volume"},
     "inference": {"models", "networks", "metrics", "progress"},
@@ -25,6 +25,7 @@ ALLOWED = {
     "headers": {"claims", "volume"},
     "claims": set(),
     "mrml": {"volume"},
+    "muon": set(),
     "networks": set(),
     "degradations": set(),
     "metrics": set(),

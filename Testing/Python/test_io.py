@@ -478,7 +478,7 @@ def test_unknown_extension(tmp_path):
     one_line(error, ".xyz", ".nrrd")
 
 
-@pytest.mark.parametrize("extension", [e for e in headers.FORMATS])
+@pytest.mark.parametrize("extension", list(headers.FORMATS))
 @pytest.mark.parametrize("content", [b"", b"hello" * 200, b"\x1f\x8bxx", b"NRRD0005\n", b"\x5c\x01\0\0"])
 def test_junk_is_refused_in_silence(tmp_path, capfd, extension, content):
     (tmp_path / f"v{extension}").write_bytes(content)
