@@ -50,12 +50,13 @@ class Muon(torch.optim.Optimizer):
 
 
 def make_optimizers(network: nn.Module, rate: float, muon_rate: float) -> list[torch.optim.Optimizer]:
-    """Muon for kernels of 8 outputs and 8 weights each or more, AdamW for the rest. Each group keeps its full rate
-    as "initial_lr"."""
-    large, rest = [], []
-    for value in network.parameters():
-        (large if value.ndim > 1 and value.shape[0] >= 8 and value[0].numel() >= 8 else rest).append(value)
-    optimizers = [Muon(large, muon_rate)] if large else []
+    """Muon for the inner kernels, AdamW for the first and last layers (head, tail), for the estimator and for what
+    is too small for a matrix. Each group keeps its full rate as "initial_lr"."""
+    inner, rest = [], []
+    for name, value in network.named_parameters():
+        small = value.ndim < 2 or value.shape[0] < 8 or value[0].numel() < 8
+        (rest if small or name.startswith(("head", "tail", "estimator")) else inner).append(value)
+    optimizers: list[torch.optim.Optimizer] = [Muon(inner, muon_rate)] if inner else []
     if rest:
         optimizers.append(torch.optim.AdamW(rest, rate, (0.9, 0.99), weight_decay=1e-4))
     for optimizer in optimizers:

@@ -3,9 +3,10 @@
 Every convolution is bias-free, so f(a x) = a f(x) for a > 0 and what was learned at one noise level
 carries over to others (Mohan et al., "Robust and interpretable blind image denoising via bias-free
 convolutional neural networks", ICLR 2020). The noise level enters as a map beside the image (Zhang et al.,
-"FFDNet", IEEE TIP 2018, eq. 3), and both work on 2 x 2 x 2 voxels folded into channels (ibid., section
-III-C), which makes three dimensions affordable on a CPU.
+"FFDNet", IEEE TIP 2018, eq. 3).
 """
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -21,13 +22,6 @@ def fold(x: Tensor) -> Tensor:
     n, c, d, h, w = x.shape
     x = x.view(n, c, d // 2, 2, h // 2, 2, w // 2, 2).permute(0, 1, 3, 5, 7, 2, 4, 6)
     return x.reshape(n, 8 * c, d // 2, h // 2, w // 2)
-
-
-def unfold(x: Tensor) -> Tensor:
-    """Depth to space, the inverse of fold: (N, 8 C, D, H, W) to (N, C, 2 D, 2 H, 2 W)."""
-    n, c, d, h, w = x.shape
-    x = x.reshape(n, c // 8, 2, 2, 2, d, h, w).permute(0, 1, 5, 2, 6, 3, 7, 4)
-    return x.reshape(n, c // 8, 2 * d, 2 * h, 2 * w)
 
 
 def conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Conv3d:
@@ -99,7 +93,7 @@ class NoiseUNet(nn.Module):
     only through the Rician bias, sigma^2 / S. For signed images therefore f(a x + b) = a f(x) + b.
 
     Args:
-        channels: features at 1/2, 1/4, 1/8 of the resolution.
+        channels: features at 1, 1/2, 1/4, 1/8 of the resolution.
         estimator_channels: features of the noise estimator.
 
     The input's D, H, W are multiples of `multiple`.
@@ -107,17 +101,17 @@ class NoiseUNet(nn.Module):
 
     multiple = 8
 
-    def __init__(self, channels: tuple[int, int, int] = (48, 64, 96), estimator_channels: int = 24) -> None:
+    def __init__(self, channels: Sequence[int] = (16, 32, 64, 96), estimator_channels: int = 24) -> None:
         super().__init__()
-        half, quarter, eighth = channels
         self.estimator = NoiseEstimator(estimator_channels)
-        self.head = conv(8 + CONDITIONS, half)
-        self.down = nn.ModuleList([conv(half, quarter, 2, 2), conv(quarter, eighth, 2, 2)])
-        self.encode = nn.ModuleList([ResidualBlock(half), ResidualBlock(quarter)])
-        self.bottom = ResidualBlock(eighth)
-        self.up = nn.ModuleList([conv(quarter, 8 * half, 1), conv(eighth, 8 * quarter, 1)])
-        self.decode = nn.ModuleList([ResidualBlock(half), ResidualBlock(quarter)])
-        self.tail = conv(half, 8)
+        self.head = conv(1 + CONDITIONS, channels[0])
+        steps = list(zip(channels, channels[1:], strict=False))
+        self.encode = nn.ModuleList(ResidualBlock(c) for c in channels[:-1])
+        self.down = nn.ModuleList(conv(a, b, 2, 2) for a, b in steps)
+        self.bottom = ResidualBlock(channels[-1])
+        self.up = nn.ModuleList(nn.ConvTranspose3d(b, a, 2, 2, bias=False) for a, b in steps)
+        self.decode = nn.ModuleList(ResidualBlock(c) for c in channels[:-1])
+        self.tail = conv(channels[0], 1)
         nn.init.zeros_(self.tail.weight)  # training begins at the identity
 
     def forward(self, x: Tensor, magnitude: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -136,16 +130,19 @@ class NoiseUNet(nn.Module):
         detail = (x.float() - mean).to(self.head.weight.dtype)
         estimate = self.estimator(detail, mean)
         noise = estimate.detach() if noise is None else noise
-        maps = functional.interpolate(noise.float(), scale_factor=4, mode="nearest")
-        sigma, level = maps[:, :1], functional.avg_pool3d(mean, 2).abs()
-        rician = magnitude.view(-1, 1, 1, 1, 1) * sigma * (sigma / (level + sigma + TINY))
-        finest = torch.cat([maps, rician], 1)
-        pooled = [finest, functional.avg_pool3d(finest, 2), functional.avg_pool3d(finest, 4)]
-        conditions = [maps.to(detail.dtype) for maps in pooled]
-        top = self.encode[0](self.head(torch.cat([fold(detail), conditions[0]], 1)), conditions[0])
-        middle = self.encode[1](self.down[0](top), conditions[1])
-        deep = self.bottom(self.down[1](middle), conditions[2])
-        middle = self.decode[1](middle + unfold(self.up[1](deep)), conditions[1])
-        top = self.decode[0](top + unfold(self.up[0](middle)), conditions[0])
-        limit = functional.interpolate(noise[:, :1].float(), scale_factor=8, mode="trilinear") * BOUND + TINY
-        return limit * torch.tanh(unfold(self.tail(top)).float() / limit), estimate
+        maps = functional.interpolate(noise.float(), scale_factor=8, mode="trilinear")
+        sigma = maps[:, :1]
+        rician = magnitude.view(-1, 1, 1, 1, 1) * sigma * (sigma / (mean.abs() + sigma + TINY))
+        pooled = [torch.cat([maps, rician], 1)]
+        for _ in self.down:
+            pooled.append(functional.avg_pool3d(pooled[-1], 2))
+        conditions = [c.to(detail.dtype) for c in pooled]
+        features, kept = self.head(torch.cat([detail, conditions[0]], 1)), []
+        for block, down, condition in zip(self.encode, self.down, conditions, strict=False):
+            kept.append(block(features, condition))
+            features = down(kept[-1])
+        features = self.bottom(features, conditions[-1])
+        for level in reversed(range(len(kept))):
+            features = self.decode[level](kept.pop() + self.up[level](features), conditions[level])
+        limit = BOUND * sigma + TINY
+        return limit * torch.tanh(self.tail(features).float() / limit), estimate
