@@ -1,7 +1,8 @@
 """The physics that makes training pairs: a clean patch in, what a scanner would have given out.
 
 Arrays are (k, j, i) float32, k being the slice axis. Every function draws from the numpy Generator that
-it is given, so that a seed fixes a training run.
+it is given, so that a seed fixes a training run. MONAI's RandRicianNoise and RandGaussianNoise put one level on
+the whole image and do not tell which; training needs the level at every voxel, so they do not serve here.
 """
 
 from dataclasses import dataclass, replace

@@ -7,6 +7,7 @@ patch is patch - residual.
 
 import time
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -105,7 +106,7 @@ class Model:
         import torch
 
         kind = torch.bfloat16 if plan.precision == "bfloat16" else torch.float32
-        network = self.network.to(plan.device, kind)
+        network = deepcopy(self.network).to(plan.device, kind)  # the model itself keeps its precision
         flag = torch.full((1,), magnitude, device=plan.device, dtype=kind)
 
         def step(patch: Array) -> tuple[Array, Array]:

@@ -6,6 +6,7 @@ convolutional neural networks", ICLR 2020). The noise level enters as a map besi
 "FFDNet", IEEE TIP 2018, eq. 3).
 """
 
+import itertools
 from collections.abc import Sequence
 
 import torch
@@ -105,7 +106,7 @@ class NoiseUNet(nn.Module):
         super().__init__()
         self.estimator = NoiseEstimator(estimator_channels)
         self.head = conv(1 + CONDITIONS, channels[0])
-        steps = list(zip(channels, channels[1:], strict=False))
+        steps = list(itertools.pairwise(channels))
         self.encode = nn.ModuleList(ResidualBlock(c) for c in channels[:-1])
         self.down = nn.ModuleList(conv(a, b, 2, 2) for a, b in steps)
         self.bottom = ResidualBlock(channels[-1])

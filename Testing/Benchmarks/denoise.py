@@ -59,12 +59,13 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--precision", default="auto", choices=("auto", "float32", "bfloat16"))
     parser.add_argument("--no-classical", action="store_true", help="leave out our own classical methods")
     parser.add_argument("--warm", action="store_true", help="only fill the cache of the rivals")
+    parser.add_argument("--cards", action="store_true", help="put the figures of an earlier run into the models' cards")
     parser.add_argument("--render", action="store_true", help="only write the tables of an earlier run")
     chosen = parser.parse_args()
     unknown = set(chosen.cases.split(",")) - {*GROUPS, "speed"}
     if unknown:
         parser.error(f"--cases {','.join(sorted(unknown))}: unknown; choose among {', '.join(GROUPS)}, speed")
-    if not chosen.render and not chosen.data:
+    if not (chosen.render or chosen.cards) and not chosen.data:
         parser.error("where are the images? give --data FOLDER or set DLRECON_DATA")
     return chosen
 
@@ -158,11 +159,40 @@ def references(cases: list[Case]) -> list[dict]:
     return list(found.values())
 
 
+def write_cards(record: dict) -> None:
+    """The summary of the run into the field "results" of each model's card: means over images, dB and SSIM."""
+    from cases import ZOO
+
+    for model, own in (("mr-denoise", "mr"), ("ct-denoise", "ct")):
+        found = {}
+        for line in record["summary"]:
+            about = "ct" if any("phantom" in image for image in line["images"]) else "mr"
+            if own not in (line["group"], about if line["group"] in ("real", "clean") else ""):
+                continue
+            name = line["condition"] if line["group"] in ("mr", "ct") else f"{line['images'][0]}, {line['condition']}"
+            rival = line["best_classical"]
+            found[name] = {m: _rounded(line[m]) for m in ("noisy", "bm4d", "ours") if line.get(m, {}).get("psnr")}
+            found[name]["images"] = len(line["images"])
+            if rival:
+                found[name]["best classical"] = f"{rival['method']} {rival['psnr']:.2f} dB"
+        path = ZOO / model / "card.json"
+        card = json.loads(path.read_text(encoding="utf-8"))
+        card["results"] = {"script": "Testing/Benchmarks/denoise.py", "date": record["environment"]["date"]} | found
+        path.write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+
+
+def _rounded(figures: dict) -> str:
+    return f"{figures['psnr']:.2f} dB" + (f", SSIM {figures['ssim']:.3f}" if figures.get("ssim") else "")
+
+
 def main() -> int:
     options = arguments()
     from tables import summary, write_results
 
     store = options.out / "denoise.json"
+    if options.cards:
+        write_cards(json.loads(store.read_text(encoding="utf-8")))
+        return 0
     if options.render:
         write_results(json.loads(store.read_text(encoding="utf-8")), options.out / "RESULTS.md")
         return 0
