@@ -2,9 +2,9 @@
 
 import argparse
 import json
+import math
 import os
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -94,10 +94,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return VERBS[arguments.verb](arguments)
     except (Cancelled, KeyboardInterrupt):
-        print("dlrecon: cancelled; nothing was written", file=sys.stderr)
+        print("dlrecon: cancelled", file=sys.stderr)
         return CANCELLED
-    except (ValueError, FileNotFoundError, FileExistsError, NotADirectoryError, PermissionError) as error:
+    except (
+        ValueError,
+        FileNotFoundError,
+        FileExistsError,
+        NotADirectoryError,
+        IsADirectoryError,
+        PermissionError,
+    ) as error:
         print(f"dlrecon: {error}", file=sys.stderr)
+        return BAD_INPUT
+    except ImportError as error:
+        print(f"dlrecon: {error}; pip install 'dlrecon[train]' brings all that is optional", file=sys.stderr)
         return BAD_INPUT
     except (OSError, MemoryError, RuntimeError) as error:
         print(f"dlrecon: {type(error).__name__}: {error}", file=sys.stderr)
@@ -121,25 +131,20 @@ def show_progress(kind: str) -> Progress:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from DLReconLib.io import check_output, read_series, read_volume, write_series, write_volume
+    from DLReconLib.io import read_series, read_volume
     from DLReconLib.pipeline import reconstruct
 
-    outputs = [p for p in (arguments.output, arguments.residual) if p]
-    for path in outputs:
-        check_output(path, arguments.overwrite, [arguments.input])
-    check_report(arguments.report, arguments.overwrite)
-    if arguments.residual and arguments.residual.suffix.lower() == ".png":
-        raise ValueError(
-            f"--residual {arguments.residual}: PNG holds no negative values; wanted .nrrd, .nii.gz or .tif"
-        )
-    if len({p.resolve() for p in outputs}) < len(outputs):
-        raise ValueError(f"--residual {arguments.residual} is the output itself; wanted another file")
+    check_outputs(arguments)
     volumes = [read_volume(arguments.input, arguments.series)] if arguments.series else read_series(arguments.input)
+    options = {name: getattr(arguments, name) for name in OPTIONS}
+    if arguments.output.suffix.lower() == ".png":
+        check_png(volumes, arguments.output)
+        options["dtype"] = "input"
+    elif len(volumes) > 1 and arguments.output.suffix.lower() in (".tif", ".tiff"):
+        raise ValueError(f"{arguments.output}: holds no time series, the input has {len(volumes)} time points; wanted "
+                         ".nrrd, .nii.gz or .mha")  # fmt: skip
     mask = read_volume(arguments.mask) if arguments.mask else None
     progress = show_progress(arguments.progress)
-    options = {name: getattr(arguments, name) for name in OPTIONS}
-    if arguments.output.suffix.lower() == ".png":  # holds integers only
-        options["dtype"] = "input"
     results = []
     for number, volume in enumerate(volumes):
 
@@ -147,18 +152,11 @@ def run(arguments: argparse.Namespace) -> int:
             progress((number + fraction) / len(volumes), text)
 
         results.append(reconstruct(volume, mask=mask, progress=part, **options))
+        options["model"] = results[0].provenance["model"]["id"] if options["model"] == "auto" else options["model"]
     record = results[0].provenance
     if len(results) > 1:
         record = record | {"time_points": [r.provenance for r in results]}
-    metadata = {"DLRecon.Provenance": json.dumps(record)}
-    written = {arguments.output: [r.volume for r in results], arguments.residual: [r.residual for r in results]}
-    for path, images in written.items():
-        if path and len(images) == 1:
-            write_volume(images[0], path, metadata=metadata, overwrite=arguments.overwrite)
-        elif path:
-            write_series(images, path, overwrite=arguments.overwrite)
-    if arguments.report:
-        write_text(arguments.report, json.dumps(record | {"figures": figures(volumes[0], results[0])}, indent=2))
+    write_results(arguments, results, record)
     for warning in record["warnings"]:
         print(f"dlrecon: warning: {warning}", file=sys.stderr)
     if arguments.progress != "json":
@@ -168,33 +166,91 @@ def run(arguments: argparse.Namespace) -> int:
     return DONE
 
 
-def figures(before: Any, result: Any) -> dict[str, Any]:
+def check_outputs(arguments: argparse.Namespace) -> None:
+    """Raises before any work is done where a result could not be written, or would replace something needed."""
+    from DLReconLib.io import check_output
+
+    inputs = [p for p in (arguments.input, arguments.mask) if p]
+    for path in (arguments.output, arguments.residual):
+        if path:
+            check_output(path, arguments.overwrite, inputs)
+    report = arguments.report
+    if report:
+        if not report.parent.is_dir() or not os.access(report.parent, os.W_OK) or report.is_dir():
+            raise FileNotFoundError(f"report {report}: wanted a file in a folder that exists and is writable")
+        if report.exists() and not arguments.overwrite:
+            raise FileExistsError(f"report {report} exists; give --overwrite or another name")
+    named = [p.resolve() for p in (*inputs, arguments.output, arguments.residual, report) if p]
+    if len(set(named)) < len(named):
+        raise ValueError(f"one file is named twice among {', '.join(map(str, named))}; wanted a name for each")
+    if arguments.residual and arguments.residual.suffix.lower() == ".png":
+        raise ValueError(
+            f"--residual {arguments.residual}: PNG holds no negative values; wanted .nrrd, .nii.gz or .tif"
+        )
+
+
+def check_png(volumes: list[Any], path: Path) -> None:
+    array = volumes[0].array
+    if len(volumes) > 1 or array.shape[0] != 1 or array.dtype.kind == "f":
+        raise ValueError(f"{path}: PNG holds one slice of integers, the input is {len(volumes)} x {array.shape} "
+                         f"{array.dtype}; wanted .nrrd, .nii.gz or .tif")  # fmt: skip
+
+
+def write_results(arguments: argparse.Namespace, results: list[Any], record: dict[str, Any]) -> None:
+    """Residual, report and output; where one fails, those that this run made anew are taken back."""
+    from DLReconLib.io import write_series, write_volume
+
+    metadata = {"DLRecon.Provenance": json.dumps(record)}
+    report = json_text(record | {"figures": figures(results[0])})
+    wanted = {arguments.residual: lambda r: r.residual, arguments.output: lambda r: r.volume}
+    made: list[Path] = []
+    try:
+        for path, image in wanted.items():
+            if path is None:
+                continue
+            if not path.exists():
+                made.append(path)
+            if len(results) == 1:
+                write_volume(image(results[0]), path, metadata=metadata, overwrite=arguments.overwrite)
+            else:
+                write_series([image(r) for r in results], path, overwrite=arguments.overwrite)
+        if arguments.report:
+            write_text(arguments.report, report)
+    except BaseException:
+        for path in made:
+            path.unlink(missing_ok=True)
+        raise
+
+
+def figures(result: Any) -> dict[str, Any]:
+    """Noise and SNR of a scalar image before and after."""
     from DLReconLib.metrics import noise_sigma, snr
 
-    pairs = {"before": before.array, "after": result.volume.array}
+    pairs = {"before": result.source.array, "after": result.volume.array}
     return {when: {"noise_sigma": noise_sigma(a), "snr": snr(a)} for when, a in pairs.items() if a.ndim == 3}
 
 
-def check_report(path: Path | None, overwrite: bool) -> None:
-    """Raises where the report could not be written, before any work is done."""
-    if path is None:
-        return
-    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
-        raise FileNotFoundError(f"report {path}: its folder does not exist or is not writable; create it first")
-    if path.exists() and not overwrite:
-        raise FileExistsError(f"report {path} exists; give --overwrite or another name")
+def json_text(values: Any) -> str:
+    """Infinite figures (the PSNR of equal images) become null: JSON has no infinity."""
+
+    def finite(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {k: finite(v) for k, v in value.items()}
+        if isinstance(value, list):
+            return [finite(v) for v in value]
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    return json.dumps(finite(values), indent=2, allow_nan=False)
 
 
 def write_text(path: Path, text: str) -> None:
     """Whole or not at all."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.replace(temporary, path)
-    except OSError:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def list_models(arguments: argparse.Namespace) -> int:
@@ -226,7 +282,7 @@ def metrics(arguments: argparse.Namespace) -> int:
 
     figures = measure(arguments.image, arguments.reference, arguments.mask, arguments.peak)
     if arguments.json:
-        print(json.dumps(figures, indent=2))
+        print(json_text(figures))
         return DONE
     for name, value in figures.items():
         print(f"{name:12} {value:.6g}" if isinstance(value, float) else f"{name:12} {value}")

@@ -14,8 +14,8 @@ REQUIRED = {"numpy": "numpy", "scipy": "scipy", "scikit-image": "skimage", "Simp
 OPTIONAL = {
     "torch": ("torch", "pip install 'dlrecon[learned]': without it only the classical methods work"),
     "safetensors": ("safetensors", "pip install 'dlrecon[learned]'"),
-    "monai": ("monai", "pip install 'dlrecon[learned]'"),
-    "matplotlib": ("matplotlib", "pip install 'dlrecon[plots]': pictures of the demo and of training"),
+    "monai": ("monai", "pip install 'dlrecon[train]': training, and networks of MONAI"),
+    "matplotlib": ("matplotlib", "pip install 'dlrecon[train]': plots of training"),
 }
 
 
@@ -27,7 +27,7 @@ def examine() -> list[dict[str, Any]]:
     """One finding each: what, ok, found, mend (what to do), optional (whether one can do without)."""
     python = sys.version_info
     findings = [
-        finding("Python", python[:2] >= (3, 10), platform.python_version(), "use Python 3.10 to 3.13"),
+        finding("Python", (3, 10) <= python[:2] <= (3, 13), platform.python_version(), "use Python 3.10 to 3.13"),
         finding("memory", True, f"{memory_gib():.1f} GiB in all" if memory_gib() else "unknown"),
         finding("processor cores", True, os.cpu_count()),
     ]
@@ -37,9 +37,10 @@ def examine() -> list[dict[str, Any]]:
         findings.append(_package(package, module, mend, True))
     if util.find_spec("torch"):
         findings += _devices()
-    for card in list_cards():
-        if card.weights:
-            findings.append(_weights(card))
+    try:
+        findings += [_weights(card) for card in list_cards() if card.weights]
+    except ModelError as error:
+        findings.append(finding("models", False, str(error), "reinstall DLRecon"))
     findings += [_folder("temporary folder", tempfile.gettempdir()), _folder("working folder", os.getcwd())]
     return findings
 

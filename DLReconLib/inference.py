@@ -15,7 +15,7 @@ import numpy as np
 
 from DLReconLib.metrics import noise_sigma
 from DLReconLib.models import ModelCard, ModelError
-from DLReconLib.networks import build_network, find_classical
+from DLReconLib.networks import CLASSICAL, build_network, find_classical
 from DLReconLib.progress import Progress
 
 Array = np.ndarray
@@ -39,18 +39,21 @@ class Plan:
     precision: str
     tile: tuple[int, int, int]
     fallbacks: list[str] = field(default_factory=list)
+    first: tuple[int, ...] = ()
 
     def mend(self) -> bool:
-        """The next smaller plan: half the tile, then bfloat16, then the CPU. False where there is none."""
+        """The next smaller plan: half the tile, then bfloat16 where it is right, then the CPU, in float32 with the
+        first tile. False where there is none."""
+        self.first = self.first or self.tile
         if max(self.tile) > SMALLEST_TILE:
             smaller = tuple(max(SMALLEST_TILE, t // 2 // MULTIPLE * MULTIPLE) for t in self.tile)
             self.tile = tuple(min(a, b) for a, b in zip(smaller, self.tile, strict=True))
             self.fallbacks.append(f"out of memory: tile {self.tile}")
-        elif self.precision == "float32" and self.device != "none":
+        elif self.precision == "float32" and self.device != "none" and _bfloat16_is_right():
             self.precision = "bfloat16"
             self.fallbacks.append("out of memory: bfloat16")
         elif self.device not in ("cpu", "none"):
-            self.device = "cpu"
+            self.device, self.precision, self.tile = "cpu", "float32", self.first
             self.fallbacks.append("out of memory: CPU")
         else:
             return False
@@ -67,19 +70,25 @@ class Model:
     def __init__(self, card: ModelCard, device: str = "auto", precision: str = "auto") -> None:
         self.card = card
         self.network: Any = None
-        if not card.weights and card.id.startswith("classical/"):
+        if card.network in CLASSICAL:
             self.device, self.precision = "none", "float32"
             find_classical(card.network)
             return
         try:
+            import safetensors  # noqa: F401
             import torch
         except ImportError as error:
             raise ModelError(
-                f"model {card.id} needs PyTorch, which is not installed ({error}); install it with "
+                f"model {card.id} needs PyTorch and safetensors, which are not installed ({error}); install them with "
                 "pip install 'dlrecon[learned]', or choose a classical method: they need no PyTorch"
             ) from error
         self.device = choose_device(device)
-        network = build_network(card.network, card.arguments)
+        try:
+            network = build_network(card.network, card.arguments)
+        except TypeError as error:
+            raise ModelError(
+                f"model {card.id}: network {card.network} does not take {card.arguments} ({error}); correct the card"
+            ) from error
         if card.weights:
             load_weights(card, network)
         network.eval().requires_grad_(False)
@@ -95,7 +104,10 @@ class Model:
             sigma = noise_sigma(normalise(central_part(whole)))
 
             def classical(patch: Array) -> tuple[Array, Array]:
-                filtered = np.asarray(filtering(patch, sigma, **arguments), np.float32)
+                try:
+                    filtered = np.asarray(filtering(patch, sigma, **arguments), np.float32)
+                except TypeError as error:
+                    raise ModelError(f"model {self.card.id}: {error}; correct the arguments in the card") from error
                 return patch - filtered, np.full([n // MULTIPLE for n in patch.shape], sigma, np.float32)
 
             return lambda plan: classical
@@ -138,7 +150,7 @@ def choose_device(device: str) -> str:
 
     has_mps = torch.backends.mps.is_available()
     if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "mps" if has_mps else "cpu"
+        return "cuda" if torch.cuda.is_available() else "mps" if has_mps and _mps_is_complete() else "cpu"
     kind, _, number = device.partition(":")
     present = {"cpu": not number, "mps": has_mps and not number, "cuda": torch.cuda.is_available()}
     if kind == "cuda" and number and present["cuda"]:
@@ -147,6 +159,20 @@ def choose_device(device: str) -> str:
         here = ["auto", *(k for k, there in present.items() if there and k != device)]
         raise ValueError(f"device {device!r} is not on this machine; wanted one of: {', '.join(here)}")
     return device
+
+
+def _mps_is_complete() -> bool:
+    """Whether this torch has the three-dimensional operations on Apple's GPU; older ones lack some."""
+    import torch
+    from torch.nn import functional
+
+    try:
+        x = torch.ones(1, 1, 8, 8, 8, device="mps")
+        functional.interpolate(functional.avg_pool3d(x, 4), scale_factor=4, mode="trilinear")
+        functional.conv_transpose3d(functional.pad(x, (1,) * 6, mode="replicate"), x[:, :, :2, :2, :2], stride=2)
+    except (NotImplementedError, RuntimeError):
+        return False
+    return True
 
 
 def choose_precision(precision: str, device: str) -> str:
@@ -231,14 +257,26 @@ def run_model(model: Model, whole: Array, normalise: Callable[[Array], Array], p
     Raises OutOfMemory where even the smallest plan does not fit, and whatever `progress` raises.
     """
     make_step = model.bind(whole, normalise)
+    plan.tile = tuple(min(t, -(-n // MULTIPLE) * MULTIPLE) for t, n in zip(plan.tile, whole.shape, strict=True))
+    highest = 0.0
+
+    def rising(fraction: float, text: str) -> None:
+        nonlocal highest
+        highest = max(highest, fraction)
+        progress(highest, text)
+
     while True:
         try:
-            return _run(make_step(plan), whole, normalise, plan, model.card.halo, progress)
+            return _run(make_step(plan), whole, normalise, plan, model.card.halo, rising)
         except (MemoryError, RuntimeError) as error:
             if not _is_out_of_memory(error):
                 raise
             # The traceback holds the tensors of the failed attempt.
             error.__traceback__ = None
+        if plan.device.startswith("cuda"):
+            import torch
+
+            torch.cuda.empty_cache()
         if not plan.mend():
             raise OutOfMemory(
                 f"model {model.card.id}: no memory for a tile of {plan.tile} voxels on {plan.device}; close other "
@@ -249,7 +287,8 @@ def run_model(model: Model, whole: Array, normalise: Callable[[Array], Array], p
 def _is_out_of_memory(error: BaseException) -> bool:
     names = {kind.__name__ for kind in type(error).__mro__}
     text = str(error).lower()
-    return bool(names & {"MemoryError", "OutOfMemoryError"}) or "out of memory" in text or "not enough memory" in text
+    words = ("out of memory", "not enough memory", "allocate memory", "alloc_failed")
+    return bool(names & {"MemoryError", "OutOfMemoryError"}) or any(w in text for w in words)
 
 
 def _run(step: Step, whole: Array, normalise: Callable, plan: Plan, halo: int, progress: Progress) -> Run:

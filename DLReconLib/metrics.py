@@ -55,18 +55,20 @@ def psnr(image: Array, reference: Array, peak: float, mask: Array | None = None)
 def ssim(image: Array, reference: Array, peak: float, mask: Array | None = None) -> float:
     """Structural similarity (Wang et al., IEEE TIP 2004, eq. 13; Gaussian window, sigma 1.5), mean over the mask.
 
-    A volume of one slice is compared in two dimensions.
+    A stack of fewer than 11 slices is compared slice by slice in two dimensions. Raises ValueError below 11 x 11.
     """
     from skimage.metrics import structural_similarity
 
     _chosen(image, reference, mask)
-    flat = image.ndim == 3 and image.shape[0] == 1
-    pair = [np.asarray(a[0] if flat else a, np.float64) for a in (image, reference)]
-    if min(pair[0].shape) < 11:
-        raise ValueError(f"metrics: SSIM needs 11 voxels along each axis, got {pair[0].shape}")
-    options = {"gaussian_weights": True, "use_sample_covariance": False, "full": True}
-    local = structural_similarity(*pair, data_range=peak, **options)[1]
-    return float(np.mean(local if mask is None else (local[None] if flat else local)[mask.astype(bool)]))
+    pair = [np.asarray(a, np.float64) for a in (image, reference)]
+    if min(image.shape[-2:]) < 11:
+        raise ValueError(f"metrics: SSIM needs 11 voxels along each axis, got {image.shape}")
+    options = {"gaussian_weights": True, "use_sample_covariance": False, "full": True, "data_range": peak}
+    if image.ndim == 3 and len(image) < 11:
+        local = np.stack([structural_similarity(a, b, **options)[1] for a, b in zip(*pair, strict=True)])
+    else:
+        local = structural_similarity(*pair, **options)[1]
+    return float(np.mean(local if mask is None else local[mask.astype(bool)]))
 
 
 METRICS: dict[str, Callable[..., float]] = {"psnr": psnr, "ssim": ssim, "rmse": rmse, "nrmse": nrmse, "mae": mae}

@@ -60,7 +60,14 @@ class ModelCard:
 
     def __post_init__(self) -> None:
         for name in ("modalities", "tile", "reach", "limits"):
+            self._expect(isinstance(getattr(self, name), (list, tuple)), name, "a list", getattr(self, name))
             object.__setattr__(self, name, tuple(getattr(self, name)))
+        for name in ("arguments", "training", "results"):
+            self._expect(isinstance(getattr(self, name), dict), name, "an object", getattr(self, name))
+        for name in ("offset", "unit", "flat_mm", "halo"):
+            self._expect(isinstance(getattr(self, name), (int, float)), name, "a number", getattr(self, name))
+        self._expect(self.scale == 1, "scale", "1: other grids are not supported yet", self.scale)
+        self._expect(len(self.reach) in (0, 2), "reach", "lowest and highest value, or none", self.reach)
         self._expect(self.task in TASKS, "task", f"one of {', '.join(TASKS)}", self.task)
         aligned = len(self.tile) in (0, 3) and all(t > 0 and t % 8 == 0 for t in self.tile)
         self._expect(aligned, "tile", "three multiples of 8, or none", self.tile)
@@ -135,7 +142,7 @@ def list_cards(task: str | None = None, modality: str | None = None) -> list[Mod
     cards = [ModelCard.read(path) for path in sorted(ZOO.glob("**/card.json"))]
     chosen = [c for c in cards if task in (None, c.task)]
     if modality is not None:
-        chosen = [c for c in chosen if modality in c.modalities or "*" in c.modalities]
+        chosen = [c for c in chosen if modality.upper() in c.modalities or "*" in c.modalities]
     return sorted(chosen, key=lambda c: (not c.learned, c.id))
 
 
@@ -144,10 +151,10 @@ def find_card(name: str) -> ModelCard:
 
     Raises ModelError where there is none, listing those there are.
     """
-    if name.endswith(".json") or (Path(name) / "card.json").is_file():
-        return ModelCard.read(Path(name))
     for card in list_cards():
         if card.id == name:
             return card
+    if name.endswith(".json") or (Path(name) / "card.json").is_file():
+        return ModelCard.read(Path(name))
     known = ", ".join(c.id for c in list_cards())
     raise ModelError(f"model {name!r} is unknown; wanted one of: {known}; or the path of a card.json")

@@ -1,6 +1,7 @@
 """Training patches: clean images and label maps from disk, cut, varied and degraded."""
 
 import hashlib
+import os
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -42,7 +43,10 @@ def locate(path: str, folder: Path) -> Path:
     """A path of a split: "package:NAME/..." lies in an installed package, anything else in the data folder."""
     if path.startswith("package:"):
         package, inside = path.removeprefix("package:").split("/", 1)
-        return Path(str(files(package))) / inside
+        try:
+            return Path(str(files(package))) / inside
+        except ModuleNotFoundError as error:
+            raise FileNotFoundError(f"{path}: lies in the package {package}; pip install {package}") from error
     return folder / path
 
 
@@ -91,7 +95,7 @@ def ct_fields(hu: Array, pixel_mm: float, cache: Path) -> Array:
             noise = degradations.ct_dose_noise(hu[k : k + 4], pixel_mm, photons, rng)
             field[k : k + 4] = noise
         fields[:, k : k + 4] /= fields[:, k : k + 4].std()
-    temporary = path.with_suffix(".part.npy")
+    temporary = path.with_suffix(f".{os.getpid()}.part.npy")  # another process may be at the same
     np.save(temporary, fields)
     temporary.replace(path)
     return fields

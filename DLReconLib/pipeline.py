@@ -28,16 +28,20 @@ MOST_ANISOTROPIC = 100
 class Result:
     """The answer and how it came about.
 
-    volume: the better image, on the grid and in the unit of the input.
-    residual: what was removed, input minus volume, float32.
+    volume: the better image, on the grid and in the unit of the input. source: the input.
     noise: standard deviation of the noise found, in the unit of the input.
     provenance: JSON values: model and checksum, options, device, versions, input, noise, seconds, warnings.
     """
 
     volume: Volume
-    residual: Volume
+    source: Volume
     noise: float
     provenance: dict[str, Any]
+
+    @property
+    def residual(self) -> Volume:
+        """What was removed, input minus volume, float32."""
+        return self.volume.with_array(np.subtract(self.source.array, self.volume.array, dtype=np.float32))
 
 
 @dataclass(frozen=True)
@@ -107,12 +111,13 @@ def reconstruct(
         noises.append(noise)
         inside += seconds
     array = outputs[0] if volume.array.ndim == 3 else np.stack(outputs, axis=3)
-    if mask is not None:
-        keep = mask.array == 0
-        array[keep] = volume.array[keep]
     if chosen.dtype == "input":
         array = cast(array, volume.array.dtype)
-    residual = np.subtract(volume.array, array, dtype=np.float32)
+    if chosen.strength == 0:
+        array[...] = volume.array
+    elif mask is not None:
+        keep = mask.array == 0
+        array[keep] = volume.array[keep]
     record = provenance(volume, card, chosen, plan) | {
         "modality": {"used": modality, "why": why},
         "model_chosen": reason,
@@ -122,7 +127,7 @@ def reconstruct(
         "seconds": {"total": time.perf_counter() - started, "network": inside},
     }
     progress(1.0, "done")
-    return Result(volume.with_array(array), volume.with_array(residual), record["noise"], record)
+    return Result(volume.with_array(array), volume, record["noise"], record)
 
 
 def enhance(
@@ -133,7 +138,8 @@ def enhance(
     Returns the output (k, j, i) float32, the noise found in the unit of the input, seconds in the method.
     """
     card = model.card
-    first = SlicesFirst.of_grid(volume.geometry, plane.shape) if card.slices_first else SlicesFirst(0)
+    turn = card.slices_first or 1 in plane.shape
+    first = SlicesFirst.of_grid(volume.geometry, plane.shape) if turn else SlicesFirst(0)
     source = first(plane)
     intensity = LinearIntensity.of_card(card, source)
     low, high = card.reach or (-np.inf, np.inf)
@@ -143,7 +149,8 @@ def enhance(
 
     run = run_model(model, source, normalise, plan, lambda f, t: progress(0.98 * f, t))
     output = run.residual
-    flat = card.flat_mm / min(volume.geometry.spacing[:2])
+    in_plane = [s for axis, s in enumerate(volume.geometry.spacing[::-1]) if axis != first.axis]
+    flat = card.flat_mm / min(in_plane)
     for k in range(len(output)):  # slice by slice, so that no second volume is needed
         residual = output[k] * np.float32(intensity.unit)
         if flat:
@@ -184,7 +191,9 @@ def check_input(volume: Volume, mask: Volume | None) -> None:
             f"image of {array.shape[2]} x {array.shape[1]} x {array.shape[0]} voxels is too small; wanted at least "
             f"{SMALLEST} voxels along two axes"
         )
-    if max(spacing) / min(spacing) > MOST_ANISOTROPIC:
+    # The spacing of an axis of one voxel is often invented.
+    counted = [s for s, n in zip(spacing, array.shape[2::-1], strict=True) if n > 1]
+    if max(counted) / min(counted) > MOST_ANISOTROPIC:
         raise ValueError(
             f"image with spacing {spacing} mm: ratio above {MOST_ANISOTROPIC}; wanted voxels of comparable sides; "
             "is the spacing in the header right?"
@@ -205,7 +214,7 @@ def check_input(volume: Volume, mask: Volume | None) -> None:
             f"mask has shape {mask.array.shape[::-1]}, the image {array.shape[2::-1]}; wanted the grid of the image; "
             "resample the mask onto it"
         )
-    if not mask.geometry.matches(volume.geometry, tolerance_mm=0.01 * min(spacing)):
+    if not mask.geometry.matches(volume.geometry, 0.01 * min(spacing), array.shape[2::-1]):
         raise ValueError("mask lies elsewhere in the patient than the image; wanted the same grid; resample it")
 
 
@@ -214,7 +223,7 @@ def recognise(volume: Volume, asked: str) -> tuple[str, str]:
     if asked != "auto":
         return asked.upper(), "asked for"
     if volume.modality:
-        return volume.modality, "the file says so"
+        return volume.modality.upper(), "the file says so"
     array = volume.array
     if array.ndim == 4:
         return "", "unknown: a colour or vector image"
@@ -223,15 +232,18 @@ def recognise(volume: Volume, asked: str) -> tuple[str, str]:
         return "CT", f"values from {low:g} to {high:g} look like HU"
     if array.dtype == np.uint8:
         return "", "unknown: 8-bit values"
-    if low >= 0:
-        return "MR", f"values from {low:g} to {high:g}, none negative: taken for a magnitude image"
+    if np.count_nonzero(array < 0) <= 1e-3 * array.size:
+        return "MR", f"values from {low:g} to {high:g}, hardly any negative: taken for a magnitude image"
     return "", f"unknown: values from {low:g} to {high:g}"
 
 
 def choose_model(options: Options, modality: str, why: str) -> tuple[ModelCard, str]:
     """The card to use and the reason. Raises ValueError where no model does the task."""
     if options.model != "auto":
-        return find_card(options.model), "asked for"
+        card = find_card(options.model)
+        if card.task != options.task:
+            raise ValueError(f"model {card.id} is for the task {card.task}, not {options.task}; choose another of both")
+        return card, "asked for"
     cards = list_cards(options.task)
     if not cards:
         known = ", ".join(sorted({c.task for c in list_cards()}))

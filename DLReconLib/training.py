@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import time
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,59 +20,12 @@ from torch.nn import functional
 from DLReconLib.degradations import Pair
 from DLReconLib.muon import make_optimizers
 from DLReconLib.networks import build_network
+from DLReconLib.networks.noise_unet import split
 from DLReconLib.patches import PatchMaker, load_sources
+from DLReconLib.plans import Plan
 from DLReconLib.progress import Progress, silent
 
 FLOOR = 2e-3  # noise below 0.2 % of the range is not worth removing
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What makes a weight file.
-
-    network, arguments: name in NETWORKS and its keyword arguments.
-    degradation: "mr-noise" or "ct-noise".
-    modality: DICOM code of the training images.
-    split: file beside the plan that lists the images with role train, validation or test.
-    patch: (k, j, i) voxels; batch: patches a step and process.
-    steps: optimiser steps; the learning rates, of Muon for kernels and of Adam for the rest, warm up over
-        `warmup` steps and fall linearly to a hundredth over the last `decay` part of them.
-    average: decay of the exponential moving average of the weights, which is what is saved.
-    precision: "bfloat16" or "float32".
-    every: steps between two validations and checkpoints.
-    """
-
-    id: str
-    network: str
-    arguments: dict
-    degradation: str
-    modality: str
-    split: str
-    patch: tuple[int, int, int]
-    batch: int
-    steps: int
-    muon_rate: float
-    adam_rate: float
-    warmup: int
-    decay: float
-    average: float
-    precision: str
-    every: int
-    seed: int
-
-    @classmethod
-    def read(cls, path: Path) -> "Plan":
-        values = json.loads(Path(path).read_text())
-        names = {f.name for f in fields(cls)}
-        if set(values) != names:
-            missing, unknown = sorted(names - set(values)), sorted(set(values) - names)
-            raise ValueError(f"plan {path}: missing fields {missing}, unknown fields {unknown}; see Plan")
-        return cls(**{**values, "patch": tuple(values["patch"])})
-
-    def rate(self, step: int) -> float:
-        """The learning rate as a part of the full one."""
-        left = (self.steps - step) / max(self.decay * self.steps, 1)
-        return min(1, (step + 1) / self.warmup, max(left, 0.01))
 
 
 @dataclass
@@ -99,16 +52,19 @@ class Batch:
         )
 
 
-def denoising_loss(residual: Tensor, estimate: Tensor, batch: Batch) -> Tensor:
-    """Mean over the patches of log(MSE / sigma^2), in which every noise level weighs the same (PSNR up to
-    sign and scale), plus the relative errors of the noise estimate."""
+def denoising_loss(residual: Tensor, batch: Batch) -> Tensor:
+    """Mean over the patches of log(MSE / sigma^2), in which every noise level weighs the same: PSNR up to sign and
+    scale."""
     error = (batch.noisy - residual - batch.clean).square().mean((1, 2, 3, 4))
     level = batch.noise[:, 0].square().mean((1, 2, 3)).clamp(min=FLOOR**2)
-    true, found = batch.noise, estimate.float()
-    offset = FLOOR / 4
+    return (error / level + 2e-3).log().mean()
+
+
+def estimation_loss(estimate: Tensor, batch: Batch) -> Tensor:
+    """Mean |log| of the factor by which the noise level is misjudged, plus the error of its correlation."""
+    true, found, offset = batch.noise, estimate.float(), FLOOR / 4
     ratio = ((found[:, :1] + offset) / (true[:, :1] + offset)).log().abs().mean()
-    correlation = ((found[:, 1:] - true[:, 1:]).abs() / (true[:, :1] + offset)).mean()
-    return (error / level + 2e-3).log().mean() + 0.5 * ratio + 0.5 * correlation
+    return ratio + ((found[:, 1:] - true[:, 1:]).abs() / (true[:, :1] + offset)).mean()
 
 
 class Trainer:
@@ -122,6 +78,8 @@ class Trainer:
         if device == "auto":
             device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
         self.device = torch.device(device)
+        if self.device.type == "cuda":
+            torch.cuda.set_device(self.device)
         if self.world > 1 and not distributed.is_initialized():
             distributed.init_process_group("nccl" if self.device.type == "cuda" else "gloo")
         work.mkdir(parents=True, exist_ok=True)
@@ -131,6 +89,7 @@ class Trainer:
         self.parallel = nn.parallel.DistributedDataParallel(network) if self.world > 1 else self.network
         self.averaged = {k: v.clone() for k, v in self.network.state_dict().items()}
         self.optimizers = make_optimizers(self.network, self.plan.adam_rate, self.plan.muon_rate)
+        self.estimator_optimizer = torch.optim.AdamW(self.network.estimator.parameters(), weight_decay=1e-4)
         self.step, self.seconds = 0, 0.0
         loaded = {r: load_sources(self.split, r, self.plan.modality, data, work) for r in ("train", "validation")}
         self.makers = {r: PatchMaker(s, self.plan.degradation, self.plan.patch) for r, s in loaded.items()}
@@ -141,9 +100,12 @@ class Trainer:
         return Batch.stack([self.makers[role].draw(rng, level) for _ in range(size)], self.device)
 
     def forward(self, network: nn.Module, batch: Batch, noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        enabled = self.plan.precision == "bfloat16"
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=enabled):
+        with self.autocast():
             return network(batch.noisy, batch.magnitude, noise)
+
+    def autocast(self) -> torch.autocast:
+        enabled = self.plan.precision == "bfloat16"
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled)
 
     def train_step(self) -> float:
         batch = self.batch("train", self.step, self.plan.batch)
@@ -151,7 +113,8 @@ class Trainer:
         given = None
         if rng.random() < 0.4:  # the true level, somewhat off, so that the denoiser learns what the map means
             given = batch.noise * float(np.exp(rng.normal(0, 0.1)))
-        loss = denoising_loss(*self.forward(self.parallel, batch, given), batch)
+        residual, estimate = self.forward(self.parallel, batch, given)
+        loss = denoising_loss(residual, batch) + 0.5 * estimation_loss(estimate, batch)
         self.network.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
@@ -159,12 +122,37 @@ class Trainer:
             for group in optimizer.param_groups:
                 group["lr"] = group["initial_lr"] * self.plan.rate(self.step)
             optimizer.step()
+        self.count_step()
+        return float(loss.detach())
+
+    def estimator_step(self) -> float:
+        """A step of the noise estimator alone, which costs a tenth: it takes longer to learn than the denoiser."""
+        batch = self.batch("train", self.step, 2 * self.plan.batch)
+        with self.autocast():
+            estimate = self.network.estimator(*split(batch.noisy, torch.float32))
+        loss = estimation_loss(estimate, batch)
+        self.network.zero_grad(set_to_none=True)
+        loss.backward()
+        values = list(self.network.estimator.parameters())
+        if self.world > 1:
+            for value in values:
+                distributed.all_reduce(value.grad)
+                value.grad /= self.world
+        torch.nn.utils.clip_grad_norm_(values, 1.0)
+        left = (self.plan.total - self.step) / self.plan.estimator_steps
+        for group in self.estimator_optimizer.param_groups:
+            group["lr"] = self.plan.adam_rate * left
+        self.estimator_optimizer.step()
+        self.count_step()
+        return float(loss.detach())
+
+    def count_step(self) -> None:
+        """Move the averaged weights on."""
         self.step += 1
         keep = min(self.plan.average, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
             for name, value in self.network.state_dict().items():
                 self.averaged[name].lerp_(value, 1 - keep)
-        return float(loss.detach())
 
     @torch.no_grad()
     def validate(self) -> tuple[float, float]:
@@ -188,10 +176,11 @@ class Trainer:
         """Train to the last step of the plan. Raises Cancelled where `progress` does; the run can be resumed
         from its last checkpoint."""
         started, losses = time.monotonic() - self.seconds, []
-        while self.step < self.plan.steps:
-            losses.append(self.train_step())
-            progress(self.step / self.plan.steps, f"step {self.step} of {self.plan.steps}, loss {losses[-1]:.3f}")
-            if self.step % self.plan.every == 0 or self.step == self.plan.steps:
+        total = self.plan.total
+        while self.step < total:
+            losses.append(self.train_step() if self.step < self.plan.steps else self.estimator_step())
+            progress(self.step / total, f"step {self.step} of {total}, loss {losses[-1]:.3f}")
+            if self.step % self.plan.every == 0 or self.step in (self.plan.steps, total):
                 self.seconds = time.monotonic() - started
                 if self.rank == 0:
                     self.log(float(np.mean(losses)), *self.validate())
@@ -210,19 +199,27 @@ class Trainer:
 
     def save_checkpoint(self) -> None:
         state = {"network": self.network.state_dict(), "averaged": self.averaged, "step": self.step}
-        state |= {"optimizers": [o.state_dict() for o in self.optimizers], "seconds": self.seconds}
+        state["plan"] = json.dumps(asdict(self.plan))
+        state |= {
+            "optimizers": [o.state_dict() for o in (*self.optimizers, self.estimator_optimizer)],
+            "seconds": self.seconds,
+        }
         temporary = self.work / "checkpoint.part"
         torch.save(state, temporary)
         temporary.replace(self.work / "checkpoint.pt")
 
     def load_checkpoint(self) -> None:
-        """Continue from the last checkpoint of the work folder. Raises FileNotFoundError without one."""
+        """Continue from the last checkpoint of the work folder. Raises FileNotFoundError without one, ValueError
+        where it was made by another plan."""
         path = self.work / "checkpoint.pt"
         if not path.exists():
             raise FileNotFoundError(f"training {self.plan.id}: no checkpoint in {self.work}; start without --resume")
         state = torch.load(path, map_location=self.device, weights_only=True)
+        if json.loads(state["plan"]) != json.loads(json.dumps(asdict(self.plan))):
+            raise ValueError(f"training {self.plan.id}: the checkpoint in {self.work} was made by another plan; wanted "
+                             "the same; give another --out to begin anew")  # fmt: skip
         self.network.load_state_dict(state["network"])
-        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+        for optimizer, saved in zip((*self.optimizers, self.estimator_optimizer), state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         self.averaged = state["averaged"]
         self.step, self.seconds = state["step"], state["seconds"]
@@ -235,9 +232,14 @@ def train_by_plan(
     """Train, or go on training, and write card.json, weights.safetensors, log.csv and log.png to `out`.
 
     The fields of the card that training does not decide come from the card.json beside the plan.
-    Returns the folder. Raises ValueError for a plan with wrong fields, FileNotFoundError for missing images.
+    Returns the folder. Raises ValueError for a plan with wrong fields or a folder that holds another training,
+    FileNotFoundError for missing images.
     """
+    import matplotlib  # noqa: F401  (needed at the end: better to miss it now)
+
     work = Path(out) if out else Path("runs") / Plan.read(plan).id
+    if not resume and (work / "checkpoint.pt").exists():
+        raise ValueError(f"training: {work} holds a training already; give --resume to go on, or another --out")
     trainer = Trainer(Path(plan), Path(data), work, device)
     if resume:
         trainer.load_checkpoint()
@@ -261,10 +263,10 @@ def write_model(trainer: Trainer, template: Path) -> None:
     card = json.loads(template.read_text())
     images = trainer.split["images"]
     used = {role: sorted({e["subject"] for e in images if e["role"] == role}) for role in ("train", "validation")}
-    licences = sorted({e["licence"] for e in images if e["role"] == "train"})
+    named = [f"{e['path']} ({e['licence']})" for e in images if e["role"] == "train"]
     card["network"], card["arguments"] = trainer.plan.network, trainer.plan.arguments
     card["weights"], card["sha256"] = weights.name, hashlib.sha256(weights.read_bytes()).hexdigest()
-    card["training"] = used | {"licences": licences, "split": trainer.plan.split, "steps": trainer.step}
+    card["training"] = used | {"images": named, "split": trainer.plan.split, "steps": trainer.step}
     card["training"] |= {"degradation": trainer.plan.degradation, "seconds": round(trainer.seconds)}
     temporary = trainer.work / "card.part"
     temporary.write_text(json.dumps(card, indent=2) + "\n")

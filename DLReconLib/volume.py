@@ -64,9 +64,10 @@ class Geometry:
         shift = np.asarray(self.direction) @ ((new_spacing - self.spacing) / 2)
         return replace(self, spacing=tuple(new_spacing), origin=tuple(np.array(self.origin) + shift))
 
-    def matches(self, other: "Geometry", tolerance_mm: float = 1e-3) -> bool:
-        """Whether both grids put voxel (0, 0, 0) and its neighbours at the same places."""
-        return bool(np.allclose(self.matrix(), other.matrix(), atol=tolerance_mm))
+    def matches(self, other: "Geometry", tolerance_mm: float = 1e-3, shape: tuple[int, ...] = (2, 2, 2)) -> bool:
+        """Whether both grids put the eight corner voxels of a volume of this shape (i, j, k) at the same places."""
+        corners = np.array([[*c, 1] for c in np.ndindex(2, 2, 2)]) * [*(max(n - 1, 1) for n in shape), 1]
+        return bool(np.abs((self.matrix() - other.matrix()) @ corners.T).max() <= tolerance_mm)
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,8 @@ class Volume:
 
     def __post_init__(self) -> None:
         array = np.asarray(self.array)
+        if array.dtype == bool:  # masks
+            array = array.astype(np.uint8)
         if array.ndim not in (3, 4):
             raise ValueError(f"volume: array of shape {array.shape}; wanted (k, j, i) or (k, j, i, components)")
         if not (np.issubdtype(array.dtype, np.integer) or np.issubdtype(array.dtype, np.floating)):

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from DLReconLib.networks.noise_unet import NoiseEstimator, local_mean
+from DLReconLib.networks.noise_unet import NoiseEstimator, split
 
 
 class MonaiDenoiser(nn.Module):
@@ -35,8 +35,7 @@ class MonaiDenoiser(nn.Module):
 
     def forward(self, x: Tensor, magnitude: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """See NoiseUNet.forward; `magnitude` is not used."""
-        mean = local_mean(x)
-        detail = (x.float() - mean).to(next(self.estimator.parameters()).dtype)
+        detail, mean = split(x, next(self.estimator.parameters()).dtype)
         estimate = self.estimator(detail, mean)
         noise = estimate.detach() if noise is None else noise
         level = functional.interpolate(noise[:, :1].float(), scale_factor=8, mode="trilinear").to(detail.dtype) + 1e-6

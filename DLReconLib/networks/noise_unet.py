@@ -45,10 +45,12 @@ class ResidualBlock(nn.Module):
         return x + self.second(functional.relu(self.first(x) + self.threshold(conditions)))
 
 
-def local_mean(x: Tensor) -> Tensor:
-    """Means of aligned 4 x 4 x 4 blocks, interpolated linearly between their centres; the shape of x, float32."""
+def split(x: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """An image (N, 1, D, H, W) as detail of the type asked for, and local mean, float32: the means of aligned
+    4 x 4 x 4 blocks, interpolated linearly between their centres. Both have the shape of x."""
     blocks = functional.avg_pool3d(x.float(), 4)
-    return functional.interpolate(blocks, size=x.shape[2:], mode="trilinear")
+    mean = functional.interpolate(blocks, size=x.shape[2:], mode="trilinear")
+    return (x.float() - mean).to(dtype), mean
 
 
 class NoiseEstimator(nn.Module):
@@ -127,8 +129,7 @@ class NoiseUNet(nn.Module):
             residual: (N, 1, D, H, W) float32, below BOUND times the noise; the denoised image is x - residual.
             noise: (N, 2, D/8, H/8, W/8) float32, the estimate: see NoiseEstimator.
         """
-        mean = local_mean(x)
-        detail = (x.float() - mean).to(self.head.weight.dtype)
+        detail, mean = split(x, self.head.weight.dtype)
         estimate = self.estimator(detail, mean)
         noise = estimate.detach() if noise is None else noise
         maps = functional.interpolate(noise.float(), scale_factor=8, mode="trilinear")

@@ -1,4 +1,5 @@
-"""Bad input: a message that says what to do, exit code 2, no output file. Bad files are in test_io.py."""
+"""Bad input: an error that says what to do; at the command line exit code 2 and no file touched. What is wrong
+inside image files is in test_io.py."""
 
 import json
 import pickle
@@ -114,11 +115,56 @@ def test_card_that_is_no_json(model_folder: Path) -> None:
         ModelCard.read(model_folder)
 
 
-@pytest.mark.parametrize("values", [{"task": "guess"}, {"tile": [10, 16, 16]}, {"equivariance": "some"}, {"halo": 3}])
+WRONG = [{"task": "guess"}, {"tile": [10, 16, 16]}, {"tile": 5}, {"equivariance": "some"}, {"halo": 3}]
+WRONG += [{"reach": [1]}, {"scale": 2}, {"arguments": []}, {"offset": "low"}]
+
+
+@pytest.mark.parametrize("values", WRONG, ids=str)
 def test_card_with_a_wrong_value(model_folder: Path, values: dict) -> None:
     change_card(model_folder, **values)
     with pytest.raises(ModelError, match=next(iter(values))):
         ModelCard.read(model_folder)
+
+
+def test_card_with_arguments_that_the_network_does_not_take(model_folder: Path) -> None:
+    pytest.importorskip("torch", reason="learned model")
+    change_card(model_folder, arguments={"depth": 4})
+    with pytest.raises(ModelError, match="does not take"):
+        reconstruct(noisy_phantom("MR"), model=str(model_folder))
+
+
+BAD_COMMANDS = {
+    "missing input": (["no.nrrd", "o.nrrd"], "no such file"),
+    "unknown extension": (["in.nrrd", "o.xyz"], ".xyz"),
+    "missing folder": (["in.nrrd", "no/o.nrrd"], "does not exist"),
+    "output is input": (["in.nrrd", "in.nrrd", "--overwrite"], "also an input"),
+    "output is mask": (["in.nrrd", "mask.nrrd", "--mask", "mask.nrrd", "--overwrite"], "also an input"),
+    "report is input": (["in.nrrd", "o.nrrd", "--report", "in.nrrd", "--overwrite"], "named twice"),
+    "report is output": (["in.nrrd", "o.nrrd", "--report", "o.nrrd"], "named twice"),
+    "residual is output": (["in.nrrd", "o.nrrd", "--residual", "o.nrrd"], "named twice"),
+    "mask of another grid": (["in.nrrd", "o.nrrd", "--mask", "other.nrrd"], "mask"),
+    "volume to PNG": (["in.nrrd", "o.png"], "one slice of integers"),
+    "unknown model": (["in.nrrd", "o.nrrd", "--model", "none"], "unknown; wanted one of"),
+    "model of another task": (["in.nrrd", "o.nrrd", "--task", "contrast", "--model", "classical/tv"], "for the task"),
+    "strength": (["in.nrrd", "o.nrrd", "--strength", "7"], "strength"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD_COMMANDS.values(), ids=BAD_COMMANDS)
+def test_bad_commands_end_with_two_and_change_nothing(
+    arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    volume = noisy_phantom("MR")
+    write_volume(volume, "in.nrrd")
+    write_volume(volume.with_array(volume.array > 100), "mask.nrrd")
+    write_volume(Volume(volume.array[:5]), "other.nrrd")
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    if "--model" not in arguments:
+        arguments = [*arguments, "--model", "classical/gaussian"]
+    assert main(["run", *arguments]) == 2
+    assert message in capsys.readouterr().err
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
 
 
 def test_weights_with_another_checksum(model_folder: Path) -> None:
@@ -160,14 +206,22 @@ def test_pickled_weights_are_never_opened(model_folder: Path, tmp_path: Path, na
 
 def test_weights_of_another_network(model_folder: Path) -> None:
     pytest.importorskip("torch", reason="learned model")
-    change_card(model_folder, arguments={"channels": [8, 8, 8], "estimator_channels": 4})
+    change_card(model_folder, arguments={"channels": [8, 8, 8, 8], "estimator_channels": 4})
     with pytest.raises(ModelError, match="does not fit network"):
         reconstruct(noisy_phantom("MR"), model=str(model_folder))
 
 
-@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: not enough memory")])
+LACK = (
+    MemoryError(),
+    RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried to allocate"),
+    RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate"),  # Windows
+    RuntimeError("CUDA out of memory. Tried to allocate"),
+)
+
+
+@pytest.mark.parametrize("error", LACK, ids=["python", "linux", "windows", "cuda"])
 def test_no_memory_for_the_tile_takes_smaller_ones(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
-    """Smaller tiles first, then lower precision; said in the record; the answer is the same."""
+    """Said in the record; the answer is nearly the same."""
     pytest.importorskip("torch", reason="learned model")
     volume = noisy_phantom("MR", shape=(16, 64, 64))
     expected = reconstruct(volume, model="mr-denoise", precision="float32").volume.array
@@ -188,8 +242,32 @@ def test_no_memory_for_the_tile_takes_smaller_ones(monkeypatch: pytest.MonkeyPat
     model = Model(card, "cpu", "float32")
     object.__setattr__(model.card, "halo", 8)
     result = reconstruct(volume, loaded=model, tile=(64, 64, 64))
-    assert result.provenance["fallbacks"] == ["out of memory: tile (32, 32, 32)"]
+    assert result.provenance["fallbacks"] == ["out of memory: tile (16, 32, 32)"]
     assert np.abs(result.volume.array - expected).mean() < 3
+
+
+def test_ladder_of_plans() -> None:
+    """Smaller tiles first, then lower precision, then the CPU with the first tile; and then no more."""
+    pytest.importorskip("torch", reason="whether bfloat16 is right is tried out")
+    plan = inference.Plan("cuda", "float32", (64, 128, 32))
+    steps = []
+    while plan.mend():
+        steps.append((plan.device, plan.precision, plan.tile))
+    assert steps[:3] == [
+        ("cuda", "float32", (32, 64, 32)),
+        ("cuda", "float32", (32, 32, 32)),
+        ("cuda", "bfloat16", (32, 32, 32)),
+    ]
+    assert steps[3] == ("cpu", "float32", (64, 128, 32))
+    assert steps[-1] == ("cpu", "bfloat16", (32, 32, 32))
+    assert len(plan.fallbacks) == len(steps)
+
+
+def test_really_no_memory_is_recognised() -> None:
+    torch = pytest.importorskip("torch", reason="its allocator's own words")
+    with pytest.raises(RuntimeError) as error:
+        torch.empty(2**46)
+    assert inference._is_out_of_memory(error.value)
 
 
 def test_no_memory_at_all(monkeypatch: pytest.MonkeyPatch) -> None:

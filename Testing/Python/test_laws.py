@@ -1,5 +1,7 @@
 """The output contract, over every model of the zoo. A new model is tested by being listed."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from conftest import noisy_phantom, phantom
@@ -9,7 +11,7 @@ from DLReconLib.inference import Model, Plan, run_model
 from DLReconLib.models import ModelCard
 from DLReconLib.progress import Cancelled
 from DLReconLib.transforms import LinearIntensity
-from DLReconLib.volume import Volume
+from DLReconLib.volume import Geometry, Volume
 
 _loaded: dict[str, Model] = {}
 
@@ -29,14 +31,15 @@ def image_for(card: ModelCard) -> Volume:
 
 
 def test_grid_unit_and_type(model: Model) -> None:
-    volume = image_for(model.card)
+    volume = replace(image_for(model.card), metadata={"PatientID": "phantom"})
     result = reconstruct(volume, loaded=model)
     assert result.volume.array.shape == volume.array.shape
     assert result.volume.geometry == volume.geometry
     assert result.volume.array.dtype == np.float32
     assert np.isfinite(result.volume.array).all()
-    assert abs(np.median(result.volume.array) - np.median(volume.array)) < 40
-    assert result.volume.metadata == volume.metadata
+    inside = phantom() > 500
+    assert abs(result.volume.array[inside].mean() - volume.array[inside].mean()) < 20
+    assert result.volume.metadata == {"PatientID": "phantom"}
     np.testing.assert_allclose(result.residual.array, volume.array - result.volume.array, atol=1e-3)
 
 
@@ -98,7 +101,7 @@ def test_equivariance_as_claimed(model: Model) -> None:
     plain = reconstruct(volume, loaded=model).volume.array
     a, b = 3.7, {"none": None, "scale": 0.0, "affine": 250.0}[model.card.equivariance]
     if b is None:
-        return
+        pytest.skip("claims none")
     changed = reconstruct(volume.with_array(a * volume.array + np.float32(b)), loaded=model).volume.array
     np.testing.assert_allclose((changed - b) / a, plain, atol=0.5)
 
@@ -116,7 +119,7 @@ def test_constant_stays_constant(model: Model) -> None:
 
 def test_values_out_of_reach_are_kept(model: Model) -> None:
     if not model.card.reach:
-        return
+        pytest.skip("may change any value")
     volume = image_for(model.card)
     array = volume.array.copy()
     array[:, :4] = -3024
@@ -170,7 +173,22 @@ def test_components_are_treated_alike(model: Model) -> None:
     after = reconstruct(colour, loaded=model).volume.array
     alone = reconstruct(volume, loaded=model).volume.array
     assert after.shape == (*volume.array.shape, 2)
+    flipped = reconstruct(volume.with_array(volume.array[:, ::-1]), loaded=model).volume.array
     np.testing.assert_allclose(after[..., 0], alone, atol=1e-3)
+    np.testing.assert_allclose(after[..., 1], flipped, atol=1e-3)
+
+
+def test_slice_axis_may_lie_anywhere(model: Model) -> None:
+    """The same image stored with its thick slices along j gives the same answer."""
+    if not model.card.slices_first:
+        pytest.skip("does not treat the slice axis apart")
+    volume = image_for(model.card)
+    spacing, axes = np.array(volume.geometry.spacing), np.array(volume.geometry.direction)
+    order = [0, 2, 1]  # i, k, j
+    geometry = Geometry(tuple(spacing[order]), volume.geometry.origin, tuple(map(tuple, axes[:, order])))
+    turned = Volume(volume.array.swapaxes(0, 1), geometry, volume.modality)
+    after = reconstruct(turned, loaded=model).volume.array
+    np.testing.assert_allclose(after.swapaxes(0, 1), reconstruct(volume, loaded=model).volume.array, atol=0.01)
 
 
 def test_identity_network_gives_identity(identity_card) -> None:

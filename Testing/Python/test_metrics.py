@@ -47,6 +47,13 @@ def test_psnr_and_ssim_agree_with_monai() -> None:
     assert metrics.ssim(image, reference, 1.0, inner) == pytest.approx(ssim, abs=0.01)
 
 
+def test_ssim_of_thin_stacks_is_two_dimensional() -> None:
+    image = phantom((3, 40, 40))
+    noisy = image + np.random.default_rng(0).normal(0, 50, image.shape)
+    slices = [metrics.ssim(a, b, 1000) for a, b in zip(noisy, image, strict=True)]
+    assert metrics.ssim(noisy, image, 1000) == pytest.approx(np.mean(slices))
+
+
 @pytest.mark.parametrize("sigma", [5.0, 40.0])
 @pytest.mark.parametrize("shape", [(32, 48, 48), (1, 120, 120)])
 def test_noise_sigma_of_white_noise(sigma: float, shape: tuple[int, int, int]) -> None:

@@ -37,8 +37,8 @@ def plan(tmp_path: Path) -> Path:
     ]
     (folder / "split.json").write_text(json.dumps({"images": images}))
     values = json.loads((ZOO / "mr-denoise" / "plan.json").read_text())
-    values |= {"id": "little", "arguments": {"channels": [8, 8, 8], "estimator_channels": 4}, "patch": [16, 16, 16]}
-    values |= {"batch": 2, "steps": 6, "every": 3, "warmup": 2, "precision": "float32"}
+    values |= {"id": "little", "arguments": {"channels": [8, 8, 8, 8], "estimator_channels": 4}, "patch": [16, 16, 16]}
+    values |= {"batch": 2, "steps": 6, "estimator_steps": 3, "every": 3, "warmup": 2, "precision": "float32"}
     (folder / "plan.json").write_text(json.dumps(values))
     card = json.loads((ZOO / "mr-denoise" / "card.json").read_text()) | {"weights": "", "sha256": ""}
     (folder / "card.json").write_text(json.dumps(card))
@@ -59,19 +59,20 @@ def test_training_writes_model_and_log(plan: Path, tmp_path: Path) -> None:
     card = ModelCard.read(out)
     assert card.checked_weights().stat().st_size > 0
     assert card.training["train"] == ["a", "l"]
-    assert card.training["licences"] == ["CC0"]
+    assert card.training["images"] == ["a.nii.gz (CC0)", "labels.nii.gz (CC0)"]
     Model(card, "cpu")
     rows = list(csv.DictReader((out / "log.csv").open()))
-    assert [int(r["step"]) for r in rows] == [3, 6]
+    assert [int(r["step"]) for r in rows] == [3, 6, 9]
     assert (out / "log.png").stat().st_size > 1000
     assert not list(out.glob("*.part"))
 
 
-def test_resumed_training_ends_in_the_same_weights(plan: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("stop", [0.4, 0.8])  # while the denoiser, while the estimator is trained
+def test_resumed_training_ends_in_the_same_weights(stop: float, plan: Path, tmp_path: Path) -> None:
     from DLReconLib.training import train_by_plan
 
     def interrupt(fraction: float, text: str) -> None:
-        if fraction > 0.6:
+        if fraction > stop:
             raise Cancelled
 
     whole = weights(train_by_plan(plan, tmp_path, tmp_path / "whole"))
@@ -86,7 +87,7 @@ def test_training_learns(plan: Path, tmp_path: Path) -> None:
     """Forty steps bring the loss down and gain on images that were not trained on."""
     from DLReconLib.training import train_by_plan
 
-    values = json.loads(plan.read_text()) | {"steps": 60, "every": 20, "warmup": 5, "batch": 4}
+    values = json.loads(plan.read_text()) | {"steps": 60, "estimator_steps": 0, "every": 20, "warmup": 5, "batch": 4}
     plan.write_text(json.dumps(values))
     rows = list(csv.DictReader((train_by_plan(plan, tmp_path, tmp_path / "out") / "log.csv").open()))
     assert float(rows[-1]["loss"]) < float(rows[0]["loss"])
@@ -105,6 +106,17 @@ def test_resume_without_checkpoint_is_refused(plan: Path, tmp_path: Path) -> Non
     from DLReconLib.training import train_by_plan
 
     with pytest.raises(FileNotFoundError, match="without --resume"):
+        train_by_plan(plan, tmp_path, tmp_path / "out", resume=True)
+
+
+def test_folder_of_another_training_is_kept(plan: Path, tmp_path: Path) -> None:
+    from DLReconLib.training import train_by_plan
+
+    train_by_plan(plan, tmp_path, tmp_path / "out")
+    with pytest.raises(ValueError, match="holds a training already"):
+        train_by_plan(plan, tmp_path, tmp_path / "out")
+    plan.write_text(json.dumps(json.loads(plan.read_text()) | {"seed": 5}))
+    with pytest.raises(ValueError, match="made by another plan"):
         train_by_plan(plan, tmp_path, tmp_path / "out", resume=True)
 
 
@@ -139,7 +151,7 @@ def test_monai_network_trains_by_a_plan(plan: Path, tmp_path: Path) -> None:
 
     unet = {"spatial_dims": 3, "in_channels": 2, "out_channels": 1, "features": [4, 4, 4, 4, 4, 4]}
     arguments = {"network": "BasicUNet", "arguments": unet, "estimator_channels": 4}
-    changes = {"network": "monai", "arguments": arguments, "steps": 3, "patch": [32, 32, 32]}
+    changes = {"network": "monai", "arguments": arguments, "steps": 3, "estimator_steps": 1, "patch": [32, 32, 32]}
     plan.write_text(json.dumps(json.loads(plan.read_text()) | changes))
     out = train_by_plan(plan, tmp_path, tmp_path / "out")
     assert ModelCard.read(out).network == "monai"

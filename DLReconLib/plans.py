@@ -1,0 +1,60 @@
+"""Plan: what makes a weight file, and nothing else does."""
+
+import json
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What makes a weight file.
+
+    network, arguments: name in NETWORKS and its keyword arguments.
+    degradation: "mr-noise" or "ct-noise".
+    modality: DICOM code of the training images.
+    split: file beside the plan that lists the images with role train, validation or test.
+    patch: (k, j, i) voxels; batch: patches a step and process.
+    steps: optimiser steps; the learning rates, of Muon for inner kernels and of Adam for the rest, warm up over
+        `warmup` steps and fall linearly to a hundredth over the last `decay` part of them.
+    estimator_steps: further steps of the noise estimator alone.
+    average: decay of the exponential moving average of the weights, which is what is saved.
+    precision: "bfloat16" or "float32".
+    every: steps between two validations and checkpoints.
+    """
+
+    id: str
+    network: str
+    arguments: dict
+    degradation: str
+    modality: str
+    split: str
+    patch: tuple[int, int, int]
+    batch: int
+    steps: int
+    estimator_steps: int
+    muon_rate: float
+    adam_rate: float
+    warmup: int
+    decay: float
+    average: float
+    precision: str
+    every: int
+    seed: int
+
+    @classmethod
+    def read(cls, path: Path) -> "Plan":
+        values = json.loads(Path(path).read_text())
+        names = {f.name for f in fields(cls)}
+        if set(values) != names:
+            missing, unknown = sorted(names - set(values)), sorted(set(values) - names)
+            raise ValueError(f"plan {path}: missing fields {missing}, unknown fields {unknown}; see Plan")
+        return cls(**{**values, "patch": tuple(values["patch"])})
+
+    @property
+    def total(self) -> int:
+        return self.steps + self.estimator_steps
+
+    def rate(self, step: int) -> float:
+        """The learning rate as a part of the full one."""
+        left = (self.steps - step) / max(self.decay * self.steps, 1)
+        return min(1, (step + 1) / self.warmup, max(left, 0.01))
