@@ -2,15 +2,14 @@
 
 import argparse
 import json
-import math
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import DLReconLib
 from DLReconLib.models import TASKS, find_card, list_cards
+from DLReconLib.outputs import check_outputs, check_png, json_text, write_results
 from DLReconLib.progress import Cancelled, Progress, silent
 
 DONE, BAD_INPUT, FAILED, CANCELLED = 0, 2, 3, 130
@@ -164,93 +163,6 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"{model} ({why}): noise found {record['noise']:.4g}, {record['seconds']['total']:.1f} s, "
               f"{arguments.output}")  # fmt: skip
     return DONE
-
-
-def check_outputs(arguments: argparse.Namespace) -> None:
-    """Raises before any work is done where a result could not be written, or would replace something needed."""
-    from DLReconLib.io import check_output
-
-    inputs = [p for p in (arguments.input, arguments.mask) if p]
-    for path in (arguments.output, arguments.residual):
-        if path:
-            check_output(path, arguments.overwrite, inputs)
-    report = arguments.report
-    if report:
-        if not report.parent.is_dir() or not os.access(report.parent, os.W_OK) or report.is_dir():
-            raise FileNotFoundError(f"report {report}: wanted a file in a folder that exists and is writable")
-        if report.exists() and not arguments.overwrite:
-            raise FileExistsError(f"report {report} exists; give --overwrite or another name")
-    named = [p.resolve() for p in (*inputs, arguments.output, arguments.residual, report) if p]
-    if len(set(named)) < len(named):
-        raise ValueError(f"one file is named twice among {', '.join(map(str, named))}; wanted a name for each")
-    if arguments.residual and arguments.residual.suffix.lower() == ".png":
-        raise ValueError(
-            f"--residual {arguments.residual}: PNG holds no negative values; wanted .nrrd, .nii.gz or .tif"
-        )
-
-
-def check_png(volumes: list[Any], path: Path) -> None:
-    array = volumes[0].array
-    if len(volumes) > 1 or array.shape[0] != 1 or array.dtype.kind == "f":
-        raise ValueError(f"{path}: PNG holds one slice of integers, the input is {len(volumes)} x {array.shape} "
-                         f"{array.dtype}; wanted .nrrd, .nii.gz or .tif")  # fmt: skip
-
-
-def write_results(arguments: argparse.Namespace, results: list[Any], record: dict[str, Any]) -> None:
-    """Residual, report and output; where one fails, those that this run made anew are taken back."""
-    from DLReconLib.io import write_series, write_volume
-
-    metadata = {"DLRecon.Provenance": json.dumps(record)}
-    report = json_text(record | {"figures": figures(results[0])})
-    wanted = {arguments.residual: lambda r: r.residual, arguments.output: lambda r: r.volume}
-    made: list[Path] = []
-    try:
-        for path, image in wanted.items():
-            if path is None:
-                continue
-            if not path.exists():
-                made.append(path)
-            if len(results) == 1:
-                write_volume(image(results[0]), path, metadata=metadata, overwrite=arguments.overwrite)
-            else:
-                write_series([image(r) for r in results], path, overwrite=arguments.overwrite)
-        if arguments.report:
-            write_text(arguments.report, report)
-    except BaseException:
-        for path in made:
-            path.unlink(missing_ok=True)
-        raise
-
-
-def figures(result: Any) -> dict[str, Any]:
-    """Noise and SNR of a scalar image before and after."""
-    from DLReconLib.metrics import noise_sigma, snr
-
-    pairs = {"before": result.source.array, "after": result.volume.array}
-    return {when: {"noise_sigma": noise_sigma(a), "snr": snr(a)} for when, a in pairs.items() if a.ndim == 3}
-
-
-def json_text(values: Any) -> str:
-    """Infinite figures (the PSNR of equal images) become null: JSON has no infinity."""
-
-    def finite(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {k: finite(v) for k, v in value.items()}
-        if isinstance(value, list):
-            return [finite(v) for v in value]
-        return None if isinstance(value, float) and not math.isfinite(value) else value
-
-    return json.dumps(finite(values), indent=2, allow_nan=False)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def list_models(arguments: argparse.Namespace) -> int:

@@ -176,7 +176,7 @@ def backproject(sinogram: torch.Tensor) -> torch.Tensor:
     return image * (torch.pi / views)
 
 
-def ct_dose_noise(hu: Array, pixel_mm: float, photons: float, rng: np.random.Generator, views: int = 0) -> Array:
+def ct_dose_noise(hu: Array, pixel_mm: float, photons: float, rng: np.random.Generator) -> Array:
     """The noise of a CT scan at a dose, without its signal: (k, j, i) HU in, (k, j, i) HU out.
 
     Each slice is projected (parallel beam, water 0.0195/mm at 60-70 keV), `photons` per detector element
@@ -186,7 +186,7 @@ def ct_dose_noise(hu: Array, pixel_mm: float, photons: float, rng: np.random.Gen
     """
     height, width = hu.shape[1:]
     size = int(np.ceil(np.hypot(height, width) / 8) * 8)
-    views = views or min(size, 360)
+    views = min(size, 360)
     mu = np.clip(hu / 1000 + 1, 0, None) * 0.0195 * pixel_mm
     top, left = (size - height) // 2, (size - width) // 2
     margins = ((0, 0), (top, size - height - top), (left, size - width - left))

@@ -1,12 +1,12 @@
 """The main job on a real image that comes with DLRecon."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 
 from DLReconLib.io import read_volume, write_volume
 from DLReconLib.metrics import psnr, ssim
+from DLReconLib.outputs import json_text, write_text
 from DLReconLib.pipeline import Result, reconstruct
 from DLReconLib.progress import Progress, silent
 from DLReconLib.volume import Volume
@@ -47,7 +47,7 @@ def run_demo(folder: Path, progress: Progress = silent) -> str:
     for name in ("before", "after"):
         pair = images[name].array, truth
         figures[name] = {"psnr": psnr(*pair, peak, brain), "ssim": ssim(*pair, peak, brain)}
-    (folder / "report.json").write_text(json.dumps(result.provenance | {"figures": figures}, indent=2))
+    write_text(folder / "report.json", json_text(result.provenance | {"figures": figures}))
     before, after = figures["before"], figures["after"]
     return (
         f"A T1 brain averaged from 27 scans, with simulated Rician noise of 9 %, denoised by "

@@ -22,8 +22,6 @@ class MonaiDenoiser(nn.Module):
     Raises ValueError where MONAI has no such network.
     """
 
-    multiple = 8
-
     def __init__(self, network: str, arguments: dict[str, Any], estimator_channels: int = 24) -> None:
         super().__init__()
         from monai.networks import nets

@@ -99,10 +99,8 @@ class NoiseUNet(nn.Module):
         channels: features at 1, 1/2, 1/4, 1/8 of the resolution.
         estimator_channels: features of the noise estimator.
 
-    The input's D, H, W are multiples of `multiple`.
+    The input's D, H, W are multiples of 8.
     """
-
-    multiple = 8
 
     def __init__(self, channels: Sequence[int] = (16, 32, 64, 96), estimator_channels: int = 24) -> None:
         super().__init__()

@@ -9,13 +9,12 @@ The first line out tells the versions. `threads` is the only argument.
 import contextlib
 import json
 import os
-import resource
 import sys
 import time
 from importlib import metadata
-from pathlib import Path
 
 import numpy as np
+from memory import peak_mb
 
 Array = np.ndarray
 PACKAGES = {"bm4d": "bm4d", "nlmeans": "dipy", "ants": "antspyx", "curvature": "SimpleITK", "tv": "scikit-image"}
@@ -110,15 +109,6 @@ def tv(image: Array, settings: dict, spectrum: Array | None, threads: int) -> Ar
 
 
 METHODS = {"bm4d": bm4d, "nlmeans": nlmeans, "ants": ants, "curvature": curvature, "tv": tv}
-
-
-def peak_mb() -> float:
-    """Largest resident size of this process so far. On Linux getrusage would count the parent's before exec too."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        lines = status.read_text().splitlines()
-        return next(float(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024**2 if sys.platform == "darwin" else 1024)
 
 
 def answer(request: dict, threads: int) -> dict:

@@ -5,7 +5,6 @@
 
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -14,6 +13,8 @@ from pathlib import Path
 import numpy as np
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
+
+from memory import peak_mb  # noqa: E402
 
 CROP = (48, 96, 96)
 FIRST = (60, 60, 45)
@@ -29,15 +30,6 @@ RIVAL_RUNS = {
     "scikit-image TV": ("tv", {"weight": 0.0, "eps": 1e-5}),
 }
 WHOLE = {"256 x 256 x 256 MR": ("mr-denoise", (256, 256, 256)), "512 x 512 x 600 CT": ("ct-denoise", (600, 512, 512))}
-
-
-def peak_mb() -> float:
-    """Largest resident size of this process so far. On Linux getrusage would count the parent's before exec too."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        lines = status.read_text().splitlines()
-        return next(float(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024**2 if sys.platform == "darwin" else 1024)
 
 
 def child(request: dict, threads: int) -> dict:

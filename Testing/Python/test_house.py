@@ -11,8 +11,9 @@ LIBRARY = Path(__file__).parents[2] / "DLReconLib"
 
 # Each module may import what is named beside it.
 ALLOWED = {
-    "cli": {"training", "evaluation", "doctor", "demo", "pipeline", "models", "io", "metrics", "progress"},
-    "demo": {"pipeline", "io", "metrics", "progress", "volume"},
+    "cli": {"training", "evaluation", "doctor", "demo", "pipeline", "models", "io", "outputs", "progress"},
+    "outputs": {"io", "metrics"},
+    "demo": {"outputs", "pipeline", "io", "metrics", "progress", "volume"},
     "doctor": {"inference", "models"},
     "evaluation": {"io", "metrics"},
     "training": {"patches", "degradations", "networks", "muon", "plans", "progress"},
