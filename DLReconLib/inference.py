@@ -25,11 +25,11 @@ SMALLEST_TILE = 32
 
 
 class OutOfMemory(MemoryError):
-    """Even the smallest plan does not fit."""
+    """Even the smallest pieces do not fit."""
 
 
 @dataclass
-class Plan:
+class Execution:
     """How a model is run. The ladder of mend() makes it smaller when memory runs out.
 
     tile: (k, j, i) voxels worked on at once, without the halo.
@@ -42,7 +42,7 @@ class Plan:
     first: tuple[int, ...] = ()
 
     def mend(self) -> bool:
-        """The next smaller plan: half the tile, then bfloat16 where it is right, then the CPU, in float32 with the
+        """The next smaller way: half the tile, then bfloat16 where it is right, then the CPU, in float32 with the
         first tile. False where there is none."""
         self.first = self.first or self.tile
         if max(self.tile) > SMALLEST_TILE:
@@ -96,7 +96,7 @@ class Model:
         self.network = network.to(self.device, memory_format=layout)
         self.precision = choose_precision(precision, self.device)
 
-    def bind(self, whole: Array, normalise: Callable[[Array], Array]) -> Callable[[Plan], Step]:
+    def bind(self, whole: Array, normalise: Callable[[Array], Array]) -> Callable[[Execution], Step]:
         """A maker of steps for this image. What a model must know of the image as a whole is measured here:
         whether it is a magnitude image, and for classical methods the noise."""
         if self.network is None:
@@ -110,19 +110,19 @@ class Model:
                     raise ModelError(f"model {self.card.id}: {error}; correct the arguments in the card") from error
                 return patch - filtered, np.full([n // MULTIPLE for n in patch.shape], sigma, np.float32)
 
-            return lambda plan: classical
+            return lambda execution: classical
         signed = np.count_nonzero(whole < 0) > 1e-3 * whole.size or self.card.offset != 0
-        return lambda plan: self._network_step(0.0 if signed else 1.0, plan)
+        return lambda execution: self._network_step(0.0 if signed else 1.0, execution)
 
-    def _network_step(self, magnitude: float, plan: Plan) -> Step:
+    def _network_step(self, magnitude: float, execution: Execution) -> Step:
         import torch
 
-        kind = torch.bfloat16 if plan.precision == "bfloat16" else torch.float32
-        network = deepcopy(self.network).to(plan.device, kind)  # the model itself keeps its precision
-        flag = torch.full((1,), magnitude, device=plan.device, dtype=kind)
+        kind = torch.bfloat16 if execution.precision == "bfloat16" else torch.float32
+        network = deepcopy(self.network).to(execution.device, kind)  # the model itself keeps its precision
+        flag = torch.full((1,), magnitude, device=execution.device, dtype=kind)
 
         def step(patch: Array) -> tuple[Array, Array]:
-            x = torch.from_numpy(np.ascontiguousarray(patch)).to(plan.device)[None, None]
+            x = torch.from_numpy(np.ascontiguousarray(patch)).to(execution.device)[None, None]
             with torch.inference_mode():
                 residual, noise = network(x, flag)
             return residual[0, 0].float().cpu().numpy(), noise[0, 0].float().cpu().numpy()
@@ -238,26 +238,30 @@ def filled(patch: Array) -> Array:
 @dataclass
 class Run:
     """What run_model gives: residual (k, j, i) float32 in the model's unit; noise, median standard deviation
-    where there is tissue; seconds inside the method; the plan that worked."""
+    where there is tissue; seconds inside the method; the execution that worked."""
 
     residual: Array
     noise: float
     seconds: float
-    plan: Plan
+    execution: Execution
 
 
-def run_model(model: Model, whole: Array, normalise: Callable[[Array], Array], plan: Plan, progress: Progress) -> Run:
+def run_model(
+    model: Model, whole: Array, normalise: Callable[[Array], Array], execution: Execution, progress: Progress
+) -> Run:
     """Run the model over an image.
 
     Args:
         whole: (k, j, i), any numeric type; only the piece at work is converted.
         normalise: values to the model's unit.
-        plan: changed in place by the ladder when memory runs out.
+        execution: changed in place by the ladder when memory runs out.
 
-    Raises OutOfMemory where even the smallest plan does not fit, and whatever `progress` raises.
+    Raises OutOfMemory where even the smallest pieces do not fit, and whatever `progress` raises.
     """
     make_step = model.bind(whole, normalise)
-    plan.tile = tuple(min(t, -(-n // MULTIPLE) * MULTIPLE) for t, n in zip(plan.tile, whole.shape, strict=True))
+    execution.tile = tuple(
+        min(t, -(-n // MULTIPLE) * MULTIPLE) for t, n in zip(execution.tile, whole.shape, strict=True)
+    )
     highest = 0.0
 
     def rising(fraction: float, text: str) -> None:
@@ -267,20 +271,20 @@ def run_model(model: Model, whole: Array, normalise: Callable[[Array], Array], p
 
     while True:
         try:
-            return _run(make_step(plan), whole, normalise, plan, model.card.halo, rising)
+            return _run(make_step(execution), whole, normalise, execution, model.card.halo, rising)
         except (MemoryError, RuntimeError) as error:
             if not _is_out_of_memory(error):
                 raise
             # The traceback holds the tensors of the failed attempt.
             error.__traceback__ = None
-        if plan.device.startswith("cuda"):
+        if execution.device.startswith("cuda"):
             import torch
 
             torch.cuda.empty_cache()
-        if not plan.mend():
+        if not execution.mend():
             raise OutOfMemory(
-                f"model {model.card.id}: no memory for a tile of {plan.tile} voxels on {plan.device}; close other "
-                "programs, or crop the volume"
+                f"model {model.card.id}: no memory for a tile of {execution.tile} voxels on {execution.device}; close "
+                "other programs, or crop the volume"
             )
 
 
@@ -291,9 +295,9 @@ def _is_out_of_memory(error: BaseException) -> bool:
     return bool(names & {"MemoryError", "OutOfMemoryError"}) or any(w in text for w in words)
 
 
-def _run(step: Step, whole: Array, normalise: Callable, plan: Plan, halo: int, progress: Progress) -> Run:
+def _run(step: Step, whole: Array, normalise: Callable, execution: Execution, halo: int, progress: Progress) -> Run:
     residual = np.zeros(whole.shape, np.float32)
-    todo = list(pieces(whole.shape, plan.tile, halo))
+    todo = list(pieces(whole.shape, execution.tile, halo))
     seconds, levels, dark = 0.0, [], []
     for number, (outer, inner) in enumerate(todo):
         progress(number / len(todo), f"piece {number + 1} of {len(todo)}")
@@ -312,4 +316,4 @@ def _run(step: Step, whole: Array, normalise: Callable, plan: Plan, halo: int, p
         dark.append(noise[cells][~tissue])
     found = np.concatenate(levels or [np.zeros(0)])
     found = found if found.size else np.concatenate(dark or [np.zeros(1)])
-    return Run(residual, float(np.median(found)), seconds, plan)
+    return Run(residual, float(np.median(found)), seconds, execution)

@@ -13,7 +13,7 @@ import numpy as np
 from scipy import ndimage
 
 import DLReconLib
-from DLReconLib.inference import Model, Plan, run_model
+from DLReconLib.inference import Execution, Model, run_model
 from DLReconLib.models import ModelCard, find_card, list_cards
 from DLReconLib.progress import Progress, silent
 from DLReconLib.transforms import LinearIntensity, SlicesFirst
@@ -98,7 +98,7 @@ def reconstruct(
     progress(0.0, f"loading {card.id}")
     model = loaded or Model(card, chosen.device, chosen.precision)
     tile = (chosen.tile or card.tile) if card.tile else tuple(-(-n // 8) * 8 for n in [max(volume.array.shape[:3])] * 3)
-    plan = Plan(model.device, model.precision, tile)
+    execution = Execution(model.device, model.precision, tile)
     planes = [volume.array] if volume.array.ndim == 3 else list(np.moveaxis(volume.array, 3, 0))
     outputs, noises, inside = [], [], 0.0
     for number, plane in enumerate(planes):
@@ -106,7 +106,7 @@ def reconstruct(
         def part(fraction: float, text: str, number: int = number) -> None:
             progress((number + fraction) / len(planes), text)
 
-        output, noise, seconds = enhance(plane, volume, model, plan, chosen.strength, part)
+        output, noise, seconds = enhance(plane, volume, model, execution, chosen.strength, part)
         outputs.append(output)
         noises.append(noise)
         inside += seconds
@@ -118,7 +118,7 @@ def reconstruct(
     elif mask is not None:
         keep = mask.array == 0
         array[keep] = volume.array[keep]
-    record = provenance(volume, card, chosen, plan) | {
+    record = provenance(volume, card, chosen, execution) | {
         "modality": {"used": modality, "why": why},
         "model_chosen": reason,
         "mask": mask is not None,
@@ -131,7 +131,7 @@ def reconstruct(
 
 
 def enhance(
-    plane: Array, volume: Volume, model: Model, plan: Plan, strength: float, progress: Progress
+    plane: Array, volume: Volume, model: Model, execution: Execution, strength: float, progress: Progress
 ) -> tuple[Array, float, float]:
     """One component (k, j, i) through normalise, pieces, inverse and the rules of the card.
 
@@ -147,7 +147,7 @@ def enhance(
     def normalise(patch: Array) -> Array:
         return intensity(np.clip(patch, low, high) if card.reach else patch)
 
-    run = run_model(model, source, normalise, plan, lambda f, t: progress(0.98 * f, t))
+    run = run_model(model, source, normalise, execution, lambda f, t: progress(0.98 * f, t))
     output = run.residual
     in_plane = [s for axis, s in enumerate(volume.geometry.spacing[::-1]) if axis != first.axis]
     flat = card.flat_mm / min(in_plane)
@@ -262,7 +262,7 @@ def advise(card: ModelCard, modality: str, why: str) -> list[str]:
     return [f"{card.id} is made for {made}, the image is {got} ({why}): do not trust the result"]
 
 
-def provenance(volume: Volume, card: ModelCard, options: Options, plan: Plan) -> dict[str, Any]:
+def provenance(volume: Volume, card: ModelCard, options: Options, execution: Execution) -> dict[str, Any]:
     """The record of a run, JSON values only; figures are added by reconstruct()."""
     digest = hashlib.sha256(json.dumps(volume.geometry.matrix().tolist()).encode())
     digest.update(np.ascontiguousarray(volume.array).data)
@@ -277,10 +277,10 @@ def provenance(volume: Volume, card: ModelCard, options: Options, plan: Plan) ->
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "model": {"id": card.id, "sha256": card.sha256, "title": card.title},
         "options": {name: getattr(options, name) for name in options.__dataclass_fields__},
-        "device": plan.device,
-        "precision": plan.precision,
-        "tile": list(plan.tile),
-        "fallbacks": plan.fallbacks,
+        "device": execution.device,
+        "precision": execution.precision,
+        "tile": list(execution.tile),
+        "fallbacks": execution.fallbacks,
         "versions": versions,
         "input": {
             "sha256": digest.hexdigest(),

@@ -103,3 +103,16 @@ class Volume:
 
     def with_array(self, array: np.ndarray) -> "Volume":
         return replace(self, array=array)
+
+    def crop(self, box: tuple[tuple[int, int], tuple[int, int], tuple[int, int]]) -> "Volume":
+        """The voxels from start to stop (excluded) along k, j, i, at their place in the patient.
+
+        Raises ValueError for a box that is empty or leaves the volume.
+        """
+        shape = self.array.shape[:3]
+        if len(box) != 3 or not all(0 <= a < b <= n for (a, b), n in zip(box, shape, strict=True)):
+            raise ValueError(f"box {box} does not lie in an image of {shape} voxels; wanted start < stop along k, j, i")
+        start = np.array([a for a, _ in reversed(box)])
+        origin = self.geometry.origin + np.asarray(self.geometry.direction) @ (start * self.geometry.spacing)
+        geometry = replace(self.geometry, origin=tuple(float(x) for x in origin))
+        return replace(self, array=self.array[tuple(slice(*b) for b in box)], geometry=geometry)

@@ -227,7 +227,7 @@ def test_no_memory_for_the_tile_takes_smaller_ones(monkeypatch: pytest.MonkeyPat
     expected = reconstruct(volume, model="mr-denoise", precision="float32").volume.array
     original = Model._network_step
 
-    def starved(self: Model, magnitude: float, plan: inference.Plan):
+    def starved(self: Model, magnitude: float, plan: inference.Execution):
         step = original(self, magnitude, plan)
 
         def limited(patch: np.ndarray):
@@ -249,7 +249,7 @@ def test_no_memory_for_the_tile_takes_smaller_ones(monkeypatch: pytest.MonkeyPat
 def test_ladder_of_plans() -> None:
     """Smaller tiles first, then lower precision, then the CPU with the first tile; and then no more."""
     pytest.importorskip("torch", reason="whether bfloat16 is right is tried out")
-    plan = inference.Plan("cuda", "float32", (64, 128, 32))
+    plan = inference.Execution("cuda", "float32", (64, 128, 32))
     steps = []
     while plan.mend():
         steps.append((plan.device, plan.precision, plan.tile))
@@ -273,7 +273,7 @@ def test_really_no_memory_is_recognised() -> None:
 def test_no_memory_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("torch", reason="learned model")
 
-    def starved(self: Model, magnitude: float, plan: inference.Plan):
+    def starved(self: Model, magnitude: float, plan: inference.Execution):
         def step(patch: np.ndarray):
             raise MemoryError
 
@@ -287,7 +287,7 @@ def test_no_memory_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_other_errors_are_not_taken_for_lack_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("torch", reason="learned model")
 
-    def broken(self: Model, magnitude: float, plan: inference.Plan):
+    def broken(self: Model, magnitude: float, plan: inference.Execution):
         raise RuntimeError("shapes cannot be multiplied")
 
     monkeypatch.setattr(Model, "_network_step", broken)

@@ -7,7 +7,7 @@ import pytest
 from conftest import noisy_phantom, phantom
 
 from DLReconLib import reconstruct
-from DLReconLib.inference import Model, Plan, run_model
+from DLReconLib.inference import Execution, Model, run_model
 from DLReconLib.models import ModelCard
 from DLReconLib.progress import Cancelled
 from DLReconLib.transforms import LinearIntensity
@@ -112,7 +112,7 @@ def test_constant_stays_constant(model: Model) -> None:
     nearly = constant.copy()
     nearly[12, 12, 12] += 1e-3
     intensity = LinearIntensity.of_card(model.card, constant)
-    plan = Plan(model.device, model.precision, (24, 24, 24))
+    plan = Execution(model.device, model.precision, (24, 24, 24))
     run = run_model(model, nearly, intensity, plan, lambda f, t: None)
     assert np.abs(run.residual * intensity.unit).max() < 1
 
