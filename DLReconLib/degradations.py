@@ -204,7 +204,7 @@ def ct_dose_noise(hu: Array, pixel_mm: float, photons: float, rng: np.random.Gen
 def kernel_window(shape: tuple[int, int], rng: np.random.Generator) -> Array:
     """Apodisation of the ramp by a reconstruction kernel, soft to sharp, (j, i // 2 + 1)."""
     radius = np.hypot(fft.fftfreq(shape[0])[:, None], fft.rfftfreq(shape[1])[None]) * 2
-    cutoff, power = rng.uniform(0.35, 1.4), rng.uniform(0.5, 3)
+    cutoff, power = log_uniform(rng, 0.22, 1.4), rng.uniform(0.5, 3)
     window = np.exp(-((radius / cutoff) ** (2 * power)) * np.log(2))
     if rng.random() < 0.2:
         window *= 1 + rng.uniform(0, 1) * radius

@@ -56,7 +56,7 @@ def _package(package: str, module: str, mend: str, optional: bool) -> dict[str, 
 
 def _devices() -> list[dict[str, Any]]:
     try:
-        from DLReconLib.inference import choose_device, choose_precision
+        from DLReconLib.devices import choose_device, choose_precision
 
         device = choose_device("auto")
         found = f"{device}, {choose_precision('auto', device)}"

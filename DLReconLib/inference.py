@@ -1,8 +1,7 @@
 """Load a model, run it piece by piece: each piece with a halo of context that is discarded, nothing blended.
 
-A method becomes a Step: (patch) -> (residual, noise), patch (k, j, i) float32 in the model's unit with sides
-that are multiples of 8; residual the same shape; noise (k/8, j/8, i/8), its standard deviation. The denoised
-patch is patch - residual.
+A learned method looks twice: first for the noise, of which all pieces together make a map of the whole image; then
+the pieces are denoised by that map, so that neighbours agree about the noise.
 """
 
 import time
@@ -13,15 +12,16 @@ from typing import Any
 
 import numpy as np
 
+from DLReconLib.devices import bfloat16_is_right, choose_device, choose_precision
 from DLReconLib.metrics import noise_sigma
 from DLReconLib.models import ModelCard, ModelError
 from DLReconLib.networks import CLASSICAL, build_network, find_classical
 from DLReconLib.progress import Progress
 
 Array = np.ndarray
-Step = Callable[[Array], tuple[Array, Array]]
 MULTIPLE = 8
 SMALLEST_TILE = 32
+LOOKING = 0.1  # the share of the time that finding the noise takes
 
 
 class OutOfMemory(MemoryError):
@@ -49,7 +49,7 @@ class Execution:
             smaller = tuple(max(SMALLEST_TILE, t // 2 // MULTIPLE * MULTIPLE) for t in self.tile)
             self.tile = tuple(min(a, b) for a, b in zip(smaller, self.tile, strict=True))
             self.fallbacks.append(f"out of memory: tile {self.tile}")
-        elif self.precision == "float32" and self.device != "none" and _bfloat16_is_right():
+        elif self.precision == "float32" and self.device != "none" and bfloat16_is_right():
             self.precision = "bfloat16"
             self.fallbacks.append("out of memory: bfloat16")
         elif self.device not in ("cpu", "none"):
@@ -96,38 +96,64 @@ class Model:
         self.network = network.to(self.device, memory_format=layout)
         self.precision = choose_precision(precision, self.device)
 
-    def bind(self, whole: Array, normalise: Callable[[Array], Array]) -> Callable[[Execution], Step]:
-        """A maker of steps for this image. What a model must know of the image as a whole is measured here:
+    def bind(self, whole: Array, normalise: Callable[[Array], Array]) -> Callable[[Execution], "Method"]:
+        """A maker of methods for this image. What a model must know of the image as a whole is measured here:
         whether it is a magnitude image, and for classical methods the noise."""
         if self.network is None:
             filtering, arguments = find_classical(self.card.network), self.card.arguments
             sigma = noise_sigma(normalise(central_part(whole)))
 
-            def classical(patch: Array) -> tuple[Array, Array]:
+            def classical(patch: Array, noise: Array) -> Array:
                 try:
-                    filtered = np.asarray(filtering(patch, sigma, **arguments), np.float32)
+                    return patch - np.asarray(filtering(patch, sigma, **arguments), np.float32)
                 except TypeError as error:
                     raise ModelError(f"model {self.card.id}: {error}; correct the arguments in the card") from error
-                return patch - filtered, np.full([n // MULTIPLE for n in patch.shape], sigma, np.float32)
 
-            return lambda execution: classical
+            def level(patch: Array) -> Array:
+                return np.full([1, *(n // MULTIPLE for n in patch.shape)], sigma, np.float32)
+
+            return lambda execution: Method(level, lambda found: found, classical)
         signed = np.count_nonzero(whole < 0) > 1e-3 * whole.size or self.card.offset != 0
-        return lambda execution: self._network_step(0.0 if signed else 1.0, execution)
+        return lambda execution: self._network_method(0.0 if signed else 1.0, execution)
 
-    def _network_step(self, magnitude: float, execution: Execution) -> Step:
+    def _network_method(self, magnitude: float, execution: Execution) -> "Method":
         import torch
 
         kind = torch.bfloat16 if execution.precision == "bfloat16" else torch.float32
         network = deepcopy(self.network).to(execution.device, kind)  # the model itself keeps its precision
         flag = torch.full((1,), magnitude, device=execution.device, dtype=kind)
 
-        def step(patch: Array) -> tuple[Array, Array]:
-            x = torch.from_numpy(np.ascontiguousarray(patch)).to(execution.device)[None, None]
-            with torch.inference_mode():
-                residual, noise = network(x, flag)
-            return residual[0, 0].float().cpu().numpy(), noise[0, 0].float().cpu().numpy()
+        def tensor(array: Array) -> Any:
+            return torch.from_numpy(np.ascontiguousarray(array)).to(execution.device)[None]
 
-        return step
+        def features(patch: Array) -> Array:
+            with torch.inference_mode():
+                return network.estimator.features(tensor(patch)[None])[0].cpu().numpy()
+
+        def settle(found: Array) -> Array:
+            with torch.inference_mode():
+                return network.estimator.settle(tensor(found))[0].cpu().numpy()
+
+        def denoise(patch: Array, noise: Array) -> Array:
+            with torch.inference_mode():
+                residual, _ = network(tensor(patch)[None], flag, tensor(noise))
+            return residual[0, 0].float().cpu().numpy()
+
+        return Method(features, settle, denoise)
+
+
+@dataclass(frozen=True)
+class Method:
+    """A model made ready for an image. Patches are (k, j, i) float32 in the model's unit, sides multiples of 8.
+
+    features: patch -> (features, k/8, j/8, i/8), what tells of the noise.
+    settle: the features of the whole image -> noise (1 or more, k/8, j/8, i/8), first its standard deviation.
+    denoise: (patch, noise) -> residual of the shape of the patch; the denoised patch is patch - residual.
+    """
+
+    features: Callable[[Array], Array]
+    settle: Callable[[Array], Array]
+    denoise: Callable[[Array, Array], Array]
 
 
 def load_weights(card: ModelCard, network: Any) -> None:
@@ -142,66 +168,6 @@ def load_weights(card: ModelCard, network: Any) -> None:
             f"model {card.id}: {card.weights} does not fit network {card.network} with {card.arguments} ({error}); "
             "correct the card or take the weights that belong to it"
         ) from error
-
-
-def choose_device(device: str) -> str:
-    """ "auto" is the best there is. Raises ValueError for a device that this machine has not."""
-    import torch
-
-    has_mps = torch.backends.mps.is_available()
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "mps" if has_mps and _mps_is_complete() else "cpu"
-    kind, _, number = device.partition(":")
-    present = {"cpu": not number, "mps": has_mps and not number, "cuda": torch.cuda.is_available()}
-    if kind == "cuda" and number and present["cuda"]:
-        present["cuda"] = number.isdigit() and int(number) < torch.cuda.device_count()
-    if not present.get(kind, False):
-        here = ["auto", *(k for k, there in present.items() if there and k != device)]
-        raise ValueError(f"device {device!r} is not on this machine; wanted one of: {', '.join(here)}")
-    return device
-
-
-def _mps_is_complete() -> bool:
-    """Whether this torch has the three-dimensional operations on Apple's GPU; older ones lack some."""
-    import torch
-    from torch.nn import functional
-
-    try:
-        x = torch.ones(1, 1, 8, 8, 8, device="mps")
-        functional.interpolate(functional.avg_pool3d(x, 4), scale_factor=4, mode="trilinear")
-        functional.conv_transpose3d(functional.pad(x, (1,) * 6, mode="replicate"), x[:, :, :2, :2, :2], stride=2)
-    except (NotImplementedError, RuntimeError):
-        return False
-    return True
-
-
-def choose_precision(precision: str, device: str) -> str:
-    """ "auto" is bfloat16 where the hardware computes it natively and a convolution in it comes out right.
-
-    float16 is never used: on CPUs it is slow and has given wrong results.
-    """
-    import torch
-
-    if precision not in ("auto", "float32", "bfloat16"):
-        raise ValueError(f"precision {precision!r}; wanted auto, float32 or bfloat16")
-    if precision != "auto":
-        return precision
-    if device.startswith("cuda"):
-        return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
-    native = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
-    return "bfloat16" if device == "cpu" and native and _bfloat16_is_right() else "float32"
-
-
-def _bfloat16_is_right() -> bool:
-    """Whether a convolution in bfloat16 agrees with float32; on some CPUs it has not."""
-    import torch
-
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(1, 16, 8, 8, 8, generator=generator)
-    weight = torch.randn(16, 16, 3, 3, 3, generator=generator) / 20
-    exact = torch.nn.functional.conv3d(x, weight)
-    rough = torch.nn.functional.conv3d(x.bfloat16(), weight.bfloat16()).float()
-    return bool((exact - rough).abs().max() < 0.03 * exact.abs().max())
 
 
 def central_part(whole: Array, limit: float = 8e6) -> Array:
@@ -258,7 +224,7 @@ def run_model(
 
     Raises OutOfMemory where even the smallest pieces do not fit, and whatever `progress` raises.
     """
-    make_step = model.bind(whole, normalise)
+    make_method = model.bind(whole, normalise)
     execution.tile = tuple(
         min(t, -(-n // MULTIPLE) * MULTIPLE) for t, n in zip(execution.tile, whole.shape, strict=True)
     )
@@ -271,7 +237,7 @@ def run_model(
 
     while True:
         try:
-            return _run(make_step(execution), whole, normalise, execution, model.card.halo, rising)
+            return _run(make_method(execution), whole, normalise, execution, model.card.halo, rising)
         except (MemoryError, RuntimeError) as error:
             if not _is_out_of_memory(error):
                 raise
@@ -295,25 +261,61 @@ def _is_out_of_memory(error: BaseException) -> bool:
     return bool(names & {"MemoryError", "OutOfMemoryError"}) or any(w in text for w in words)
 
 
-def _run(step: Step, whole: Array, normalise: Callable, execution: Execution, halo: int, progress: Progress) -> Run:
-    residual = np.zeros(whole.shape, np.float32)
+def _run(method: Method, whole: Array, normalise: Callable, execution: Execution, halo: int, progress: Progress) -> Run:
     todo = list(pieces(whole.shape, execution.tile, halo))
-    seconds, levels, dark = 0.0, [], []
+    clock = Clock()
+
+    def patch_of(where: tuple[slice, ...]) -> Array | None:
+        """None where the image is constant: there is nothing to do."""
+        patch = normalise(whole[where])
+        return None if patch.min() == patch.max() else filled(patch)
+
+    found, tissue = None, np.zeros([-(-n // MULTIPLE) for n in whole.shape], bool)
     for number, (outer, inner) in enumerate(todo):
-        progress(number / len(todo), f"piece {number + 1} of {len(todo)}")
-        patch = normalise(whole[outer])
-        if patch.min() == patch.max():
+        progress(LOOKING * number / len(todo), f"noise, piece {number + 1} of {len(todo)}")
+        patch = patch_of(outer)
+        if patch is None:
             continue
-        patch = filled(patch)
+        features = clock(method.features, patch)
+        found = np.zeros((len(features), *tissue.shape), np.float32) if found is None else found
+        within = inside(outer, inner)
+        found[(slice(None), *cells(inner))] = features[(slice(None), *cells(within))]
+        middle = patch[MULTIPLE // 2 :: MULTIPLE, MULTIPLE // 2 :: MULTIPLE, MULTIPLE // 2 :: MULTIPLE]
+        tissue[cells(inner)] = middle[cells(within)] > 0.1
+    residual = np.zeros(whole.shape, np.float32)
+    if found is None:
+        return Run(residual, 0.0, clock.seconds, execution)
+    noise = clock(method.settle, found)
+    for number, (outer, inner) in enumerate(todo):
+        done = number / len(todo)
+        progress(LOOKING + (1 - LOOKING) * done, f"piece {number + 1} of {len(todo)}")
+        patch = patch_of(outer)
+        if patch is None:
+            continue
+        removed = clock(method.denoise, patch, noise[(slice(None), *cells(outer))])
+        residual[inner] = removed[inside(outer, inner)]
+    seen = noise[0][tissue] if tissue.any() else noise[0]
+    return Run(residual, float(np.median(seen)), clock.seconds, execution)
+
+
+def inside(outer: tuple[slice, ...], inner: tuple[slice, ...]) -> tuple[slice, ...]:
+    """Where the inner part lies in a piece cut out by `outer`."""
+    return tuple(slice(i.start - o.start, i.stop - o.start) for o, i in zip(outer, inner, strict=True))
+
+
+def cells(where: tuple[slice, ...]) -> tuple[slice, ...]:
+    """The cells of 8 voxels that slices, which start at multiples of 8, touch."""
+    return tuple(slice(s.start // MULTIPLE, -(-s.stop // MULTIPLE)) for s in where)
+
+
+class Clock:
+    """Calls functions and adds up the seconds they take."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __call__(self, function: Callable, *arguments: Any) -> Any:
         started = time.perf_counter()
-        removed, noise = step(patch)
-        seconds += time.perf_counter() - started
-        place = tuple(slice(i.start - o.start, i.stop - o.start) for o, i in zip(outer, inner, strict=True))
-        residual[inner] = removed[place]
-        cells = tuple(slice(p.start // MULTIPLE, -(-p.stop // MULTIPLE)) for p in place)
-        tissue = patch[MULTIPLE // 2 :: MULTIPLE, MULTIPLE // 2 :: MULTIPLE, MULTIPLE // 2 :: MULTIPLE][cells] > 0.1
-        levels.append(noise[cells][tissue])
-        dark.append(noise[cells][~tissue])
-    found = np.concatenate(levels or [np.zeros(0)])
-    found = found if found.size else np.concatenate(dark or [np.zeros(1)])
-    return Run(residual, float(np.median(found)), seconds, execution)
+        answer = function(*arguments)
+        self.seconds += time.perf_counter() - started
+        return answer

@@ -20,7 +20,6 @@ from torch.nn import functional
 from DLReconLib.degradations import Pair
 from DLReconLib.muon import make_optimizers
 from DLReconLib.networks import build_network
-from DLReconLib.networks.noise_unet import split
 from DLReconLib.patches import PatchMaker, load_sources
 from DLReconLib.plans import Plan
 from DLReconLib.progress import Progress, silent
@@ -86,10 +85,17 @@ class Trainer:
         torch.manual_seed(self.plan.seed)
         network = build_network(self.plan.network, self.plan.arguments).to(self.device)
         self.network = network.to(memory_format=torch.channels_last_3d)
+        self.shrinkage = list(getattr(self.network, "shrinkage", nn.Identity()).parameters())
+        for value in self.shrinkage:  # learned alone, before the rest; not known to the wrapper of several processes
+            value.requires_grad_(False)
         self.parallel = nn.parallel.DistributedDataParallel(network) if self.world > 1 else self.network
         self.averaged = {k: v.clone() for k, v in self.network.state_dict().items()}
         self.optimizers = make_optimizers(self.network, self.plan.adam_rate, self.plan.muon_rate)
-        self.estimator_optimizer = torch.optim.AdamW(self.network.estimator.parameters(), weight_decay=1e-4)
+        rate = self.plan.adam_rate
+        groups = [{"params": list(self.network.estimator.parameters()), "initial_lr": rate, "weight_decay": 1e-4}]
+        if self.shrinkage:  # thresholds are numbers about 3
+            groups.append({"params": self.shrinkage, "initial_lr": 5 * rate, "weight_decay": 0.0})
+        self.alone_optimizer = torch.optim.AdamW(groups)
         self.step, self.seconds = 0, 0.0
         loaded = {r: load_sources(self.split, r, self.plan.modality, data, work) for r in ("train", "validation")}
         self.makers = {r: PatchMaker(s, self.plan.degradation, self.plan.patch) for r, s in loaded.items()}
@@ -107,7 +113,16 @@ class Trainer:
         enabled = self.plan.precision == "bfloat16"
         return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled)
 
+    def any_step(self) -> float:
+        """The next step of the plan; returns its loss."""
+        done = self.step - self.plan.first_steps
+        if done < 0:
+            return self.early_step()
+        return self.train_step() if done < self.plan.steps else self.late_step()
+
     def train_step(self) -> float:
+        for value in self.shrinkage:
+            value.requires_grad_(False)
         batch = self.batch("train", self.step, self.plan.batch)
         rng = np.random.default_rng([self.plan.seed, self.rank, self.step, 2])
         given = None
@@ -125,26 +140,40 @@ class Trainer:
         self.count_step()
         return float(loss.detach())
 
-    def estimator_step(self) -> float:
-        """A step of the noise estimator alone, which costs a tenth: it takes longer to learn than the denoiser."""
+    def early_step(self) -> float:
+        """A step of the noise estimator and of shrinkage, which gets the true noise."""
+        for value in self.shrinkage:
+            value.requires_grad_(True)
+        batch = self.batch("train", self.step, self.plan.batch)
+        with self.autocast():
+            loss = estimation_loss(self.network.estimator(batch.noisy), batch)
+            if self.shrinkage:
+                loss = loss + denoising_loss(self.network.shrink(batch.noisy, batch.noise), batch)
+        self.step_alone(loss)
+        return float(loss.detach())
+
+    def late_step(self) -> float:
+        """A step of the noise estimator alone: it takes longer to learn than the denoiser."""
         batch = self.batch("train", self.step, 2 * self.plan.batch)
         with self.autocast():
-            estimate = self.network.estimator(*split(batch.noisy, torch.float32))
-        loss = estimation_loss(estimate, batch)
+            loss = estimation_loss(self.network.estimator(batch.noisy), batch)
+        self.step_alone(loss)
+        return float(loss.detach())
+
+    def step_alone(self, loss: Tensor) -> None:
+        """Estimator and thresholds by their own optimizer, averaged over the processes."""
         self.network.zero_grad(set_to_none=True)
         loss.backward()
-        values = list(self.network.estimator.parameters())
+        values = [p for group in self.alone_optimizer.param_groups for p in group["params"] if p.grad is not None]
         if self.world > 1:
             for value in values:
                 distributed.all_reduce(value.grad)
                 value.grad /= self.world
         torch.nn.utils.clip_grad_norm_(values, 1.0)
-        left = (self.plan.total - self.step) / self.plan.estimator_steps
-        for group in self.estimator_optimizer.param_groups:
-            group["lr"] = self.plan.adam_rate * left
-        self.estimator_optimizer.step()
+        for group in self.alone_optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * self.plan.rate(self.step)
+        self.alone_optimizer.step()
         self.count_step()
-        return float(loss.detach())
 
     def count_step(self) -> None:
         """Move the averaged weights on."""
@@ -178,9 +207,9 @@ class Trainer:
         started, losses = time.monotonic() - self.seconds, []
         total = self.plan.total
         while self.step < total:
-            losses.append(self.train_step() if self.step < self.plan.steps else self.estimator_step())
+            losses.append(self.any_step())
             progress(self.step / total, f"step {self.step} of {total}, loss {losses[-1]:.3f}")
-            if self.step % self.plan.every == 0 or self.step in (self.plan.steps, total):
+            if self.step % self.plan.every == 0 or self.step == total:
                 self.seconds = time.monotonic() - started
                 if self.rank == 0:
                     self.log(float(np.mean(losses)), *self.validate())
@@ -201,7 +230,7 @@ class Trainer:
         state = {"network": self.network.state_dict(), "averaged": self.averaged, "step": self.step}
         state["plan"] = json.dumps(asdict(self.plan))
         state |= {
-            "optimizers": [o.state_dict() for o in (*self.optimizers, self.estimator_optimizer)],
+            "optimizers": [o.state_dict() for o in (*self.optimizers, self.alone_optimizer)],
             "seconds": self.seconds,
         }
         temporary = self.work / "checkpoint.part"
@@ -219,7 +248,7 @@ class Trainer:
             raise ValueError(f"training {self.plan.id}: the checkpoint in {self.work} was made by another plan; wanted "
                              "the same; give another --out to begin anew")  # fmt: skip
         self.network.load_state_dict(state["network"])
-        for optimizer, saved in zip((*self.optimizers, self.estimator_optimizer), state["optimizers"], strict=True):
+        for optimizer, saved in zip((*self.optimizers, self.alone_optimizer), state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         self.averaged = state["averaged"]
         self.step, self.seconds = state["step"], state["seconds"]

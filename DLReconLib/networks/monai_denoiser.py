@@ -33,8 +33,8 @@ class MonaiDenoiser(nn.Module):
 
     def forward(self, x: Tensor, magnitude: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """See NoiseUNet.forward; `magnitude` is not used."""
-        detail, mean = split(x, next(self.estimator.parameters()).dtype)
-        estimate = self.estimator(detail, mean)
+        detail, _ = split(x, next(self.estimator.parameters()).dtype)
+        estimate = self.estimator(x) if noise is None or self.training else noise
         noise = estimate.detach() if noise is None else noise
         level = functional.interpolate(noise[:, :1].float(), scale_factor=8, mode="trilinear").to(detail.dtype) + 1e-6
         ratio = detail / level

@@ -1,4 +1,4 @@
-"""A blind denoiser: a small network finds the noise, a residual U-Net removes it.
+"""A blind denoiser: a small network finds the noise, shrinkage of cosine coefficients and a residual U-Net remove it.
 
 Every convolution is bias-free, so f(a x) = a f(x) for a > 0 and what was learned at one noise level
 carries over to others (Mohan et al., "Robust and interpretable blind image denoising via bias-free
@@ -13,8 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from DLReconLib.networks.shrinkage import Shrinkage
+
 CONDITIONS = 3  # noise level, level times correlation, Rician bias
-BOUND = 5.0  # the largest change, in standard deviations of the noise: noise is hardly ever larger
+BOUND = 8.0  # the largest change, in standard deviations of the noise: noise is hardly ever larger
 TINY = 1e-6
 
 
@@ -53,15 +55,27 @@ def split(x: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     return (x.float() - mean).to(dtype), mean
 
 
+class CellBlock(nn.Module):
+    """x + C2 relu(C1 x), the image going on at its edges as it ends."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = nn.Conv3d(channels, channels, 3, padding=1, padding_mode="replicate", bias=False)
+        self.second = nn.Conv3d(channels, channels, 3, padding=1, padding_mode="replicate", bias=False)
+        nn.init.zeros_(self.second.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.second(functional.relu(self.first(x)))
+
+
 class NoiseEstimator(nn.Module):
     """What noise is in the image?
 
-    forward(detail, mean): both (N, 1, D, H, W), the image minus its local mean, and the local mean.
-    Returns (N, 2, D/8, H/8, W/8): noise standard deviation, and the same times the correlation of the
-    noise between in-plane neighbours; in the unit of the input, both >= 0.
+    Features of cells of 8 x 8 x 8 voxels are compared with those of the cells around, since noise varies slowly
+    in space and anatomy does not.
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, blocks: int = 3) -> None:
         super().__init__()
         self.layers = nn.Sequential(
             conv(9, channels),
@@ -71,22 +85,31 @@ class NoiseEstimator(nn.Module):
             conv(channels, 2 * channels),
             nn.ReLU(),
             conv(2 * channels, 2 * channels, 2, 2),
-            nn.ReLU(),
-            conv(2 * channels, 2 * channels),
-            nn.ReLU(),
-            conv(2 * channels, 2, 1),
         )
+        self.cells = nn.Sequential(*(CellBlock(2 * channels) for _ in range(blocks)), conv(2 * channels, 2, 1))
 
-    def forward(self, detail: Tensor, mean: Tensor) -> Tensor:
+    def features(self, x: Tensor) -> Tensor:
+        """Of an image or a piece of one, (N, 1, D, H, W): (N, C, D/8, H/8, W/8) float32."""
+        detail, mean = split(x, self.layers[0].weight.dtype)
         folded = fold(detail)
         # Near 0 in tissue, a fixed fraction of the noise in the air of magnitude images.
         spread = folded.abs().mean(1, keepdim=True)
         level = functional.avg_pool3d(mean, 2).abs()  # float32: averages in bfloat16 do not exist on the CPU
         darkness = spread * (spread / (level + spread + TINY))
-        found = self.layers(torch.cat([folded, darkness.to(folded.dtype)], 1)).float().abs()
-        # The mean over 3 x 3 x 3 cells of 8 voxels steadies the estimate: noise varies slowly in space.
+        return functional.relu(self.layers(torch.cat([folded, darkness.to(folded.dtype)], 1)).float())
+
+    def settle(self, features: Tensor) -> Tensor:
+        """The noise, from the features of an image, those of its pieces put together: (N, 2, D/8, H/8, W/8) float32,
+        standard deviation, and the same times the correlation between in-plane neighbours; in the unit of the
+        input, both >= 0."""
+        with torch.autocast(features.device.type, enabled=False):
+            found = self.cells(features.to(self.cells[-1].weight.dtype)).float().abs()
+        # The mean over 3 x 3 x 3 cells steadies the estimate.
         padded = functional.pad(found, (1, 1, 1, 1, 1, 1), mode="replicate")
         return functional.avg_pool3d(padded, 3, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.settle(self.features(x))
 
 
 class NoiseUNet(nn.Module):
@@ -105,7 +128,8 @@ class NoiseUNet(nn.Module):
     def __init__(self, channels: Sequence[int] = (16, 32, 64, 96), estimator_channels: int = 24) -> None:
         super().__init__()
         self.estimator = NoiseEstimator(estimator_channels)
-        self.head = conv(1 + CONDITIONS, channels[0])
+        self.shrinkage = Shrinkage()
+        self.head = conv(2 + CONDITIONS, channels[0])
         steps = list(itertools.pairwise(channels))
         self.encode = nn.ModuleList(ResidualBlock(c) for c in channels[:-1])
         self.down = nn.ModuleList(conv(a, b, 2, 2) for a, b in steps)
@@ -113,7 +137,13 @@ class NoiseUNet(nn.Module):
         self.up = nn.ModuleList(nn.ConvTranspose3d(b, a, 2, 2, bias=False) for a, b in steps)
         self.decode = nn.ModuleList(ResidualBlock(c) for c in channels[:-1])
         self.tail = conv(channels[0], 1)
-        nn.init.zeros_(self.tail.weight)  # training begins at the identity
+        nn.init.zeros_(self.tail.weight)  # training begins at the shrinkage
+
+    def shrink(self, x: Tensor, noise: Tensor) -> Tensor:
+        """The residual by shrinkage alone, (N, 1, D, H, W) float32; arguments as in forward()."""
+        detail, _ = split(x, self.head.weight.dtype)
+        maps = functional.interpolate(noise.float(), scale_factor=8, mode="trilinear")
+        return detail.float() - self.shrinkage(detail, maps)
 
     def forward(self, x: Tensor, magnitude: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Find the noise and the residual that takes it away.
@@ -121,14 +151,14 @@ class NoiseUNet(nn.Module):
         Args:
             x: (N, 1, D, H, W), any unit.
             magnitude: (N,) 1 where the image is a magnitude image (Rician noise), 0 where it is signed.
-            noise: (N, 2, D/8, H/8, W/8) to use instead of the estimate.
+            noise: (N, 2, D/8, H/8, W/8) to use instead of the estimate of this image.
 
         Returns:
             residual: (N, 1, D, H, W) float32, below BOUND times the noise; the denoised image is x - residual.
-            noise: (N, 2, D/8, H/8, W/8) float32, the estimate: see NoiseEstimator.
+            noise: (N, 2, D/8, H/8, W/8) float32, the estimate, see NoiseEstimator; in evaluation the given noise.
         """
         detail, mean = split(x, self.head.weight.dtype)
-        estimate = self.estimator(detail, mean)
+        estimate = self.estimator(x) if noise is None or self.training else noise
         noise = estimate.detach() if noise is None else noise
         maps = functional.interpolate(noise.float(), scale_factor=8, mode="trilinear")
         sigma = maps[:, :1]
@@ -137,7 +167,9 @@ class NoiseUNet(nn.Module):
         for _ in self.down:
             pooled.append(functional.avg_pool3d(pooled[-1], 2))
         conditions = [c.to(detail.dtype) for c in pooled]
-        features, kept = self.head(torch.cat([detail, conditions[0]], 1)), []
+        with torch.no_grad():  # what shrinks is learned before the rest
+            removed = detail.float() - self.shrinkage(detail, maps)
+        features, kept = self.head(torch.cat([detail, removed.to(detail.dtype), conditions[0]], 1)), []
         for block, down, condition in zip(self.encode, self.down, conditions, strict=False):
             kept.append(block(features, condition))
             features = down(kept[-1])
@@ -145,4 +177,4 @@ class NoiseUNet(nn.Module):
         for level in reversed(range(len(kept))):
             features = self.decode[level](kept.pop() + self.up[level](features), conditions[level])
         limit = BOUND * sigma + TINY
-        return limit * torch.tanh(self.tail(features).float() / limit), estimate
+        return limit * torch.tanh((removed + self.tail(features).float()) / limit), estimate

@@ -4,6 +4,7 @@ inside image files is in test_io.py."""
 import json
 import pickle
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -225,19 +226,19 @@ def test_no_memory_for_the_tile_takes_smaller_ones(monkeypatch: pytest.MonkeyPat
     pytest.importorskip("torch", reason="learned model")
     volume = noisy_phantom("MR", shape=(16, 64, 64))
     expected = reconstruct(volume, model="mr-denoise", precision="float32").volume.array
-    original = Model._network_step
+    original = Model._network_method
 
     def starved(self: Model, magnitude: float, plan: inference.Execution):
-        step = original(self, magnitude, plan)
+        method = original(self, magnitude, plan)
 
-        def limited(patch: np.ndarray):
+        def limited(patch: np.ndarray, noise: np.ndarray):
             if patch.size > 16 * 64 * 64 - 1 or plan.tile[1] > 40:
                 raise error
-            return step(patch)
+            return method.denoise(patch, noise)
 
-        return limited
+        return replace(method, denoise=limited)
 
-    monkeypatch.setattr(Model, "_network_step", starved)
+    monkeypatch.setattr(Model, "_network_method", starved)
     card = ModelCard.read(ZOO / "mr-denoise")
     model = Model(card, "cpu", "float32")
     object.__setattr__(model.card, "halo", 8)
@@ -274,12 +275,12 @@ def test_no_memory_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("torch", reason="learned model")
 
     def starved(self: Model, magnitude: float, plan: inference.Execution):
-        def step(patch: np.ndarray):
+        def nothing(patch: np.ndarray):
             raise MemoryError
 
-        return step
+        return inference.Method(nothing, nothing, nothing)
 
-    monkeypatch.setattr(Model, "_network_step", starved)
+    monkeypatch.setattr(Model, "_network_method", starved)
     with pytest.raises(OutOfMemory, match="close other programs"):
         reconstruct(noisy_phantom("MR"), model="mr-denoise", precision="float32")
 
@@ -290,6 +291,6 @@ def test_other_errors_are_not_taken_for_lack_of_memory(monkeypatch: pytest.Monke
     def broken(self: Model, magnitude: float, plan: inference.Execution):
         raise RuntimeError("shapes cannot be multiplied")
 
-    monkeypatch.setattr(Model, "_network_step", broken)
+    monkeypatch.setattr(Model, "_network_method", broken)
     with pytest.raises(RuntimeError, match="multiplied"):
         reconstruct(noisy_phantom("MR"), model="mr-denoise")

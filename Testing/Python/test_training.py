@@ -38,7 +38,15 @@ def plan(tmp_path: Path) -> Path:
     (folder / "split.json").write_text(json.dumps({"images": images}))
     values = json.loads((ZOO / "mr-denoise" / "plan.json").read_text())
     values |= {"id": "little", "arguments": {"channels": [8, 8, 8, 8], "estimator_channels": 4}, "patch": [16, 16, 16]}
-    values |= {"batch": 2, "steps": 6, "estimator_steps": 3, "every": 3, "warmup": 2, "precision": "float32"}
+    values |= {
+        "batch": 2,
+        "first_steps": 3,
+        "steps": 6,
+        "estimator_steps": 3,
+        "every": 3,
+        "warmup": 2,
+        "precision": "float32",
+    }
     (folder / "plan.json").write_text(json.dumps(values))
     card = json.loads((ZOO / "mr-denoise" / "card.json").read_text()) | {"weights": "", "sha256": ""}
     (folder / "card.json").write_text(json.dumps(card))
@@ -62,12 +70,12 @@ def test_training_writes_model_and_log(plan: Path, tmp_path: Path) -> None:
     assert card.training["images"] == ["a.nii.gz (CC0)", "labels.nii.gz (CC0)"]
     Model(card, "cpu")
     rows = list(csv.DictReader((out / "log.csv").open()))
-    assert [int(r["step"]) for r in rows] == [3, 6, 9]
+    assert [int(r["step"]) for r in rows] == [3, 6, 9, 12]
     assert (out / "log.png").stat().st_size > 1000
     assert not list(out.glob("*.part"))
 
 
-@pytest.mark.parametrize("stop", [0.4, 0.8])  # while the denoiser, while the estimator is trained
+@pytest.mark.parametrize("stop", [0.2, 0.5, 0.85])  # in each of the three phases
 def test_resumed_training_ends_in_the_same_weights(stop: float, plan: Path, tmp_path: Path) -> None:
     from DLReconLib.training import train_by_plan
 

@@ -1,0 +1,81 @@
+"""Shrinkage of local cosine coefficients: a classical denoiser as the first layer of a network.
+
+Every 4 x 4 x 4 block at every voxel is transformed by the orthonormal DCT-II, coefficients that do not stand out
+of the noise are shrunk, and the 64 answers that each voxel gets are averaged, sparse blocks weighing more (Guleryuz,
+"Weighted overcomplete denoising", Asilomar 2003; Dabov et al., IEEE TIP 2007, eq. 10-11, without their grouping).
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+SIDE = 4
+EDGE = SIDE - 1
+SLAB = 16  # slices transformed at once when no gradient is kept: the coefficients are 64 times the image
+TINY = 1e-12
+
+
+def cosine_transform() -> Tensor:
+    """The orthonormal DCT-II of a block as kernels (64, 1, 4, 4, 4); the first one is the mean."""
+    n = torch.arange(SIDE, dtype=torch.float64)
+    rows = torch.cos(torch.pi * (2 * n[None] + 1) * n[:, None] / (2 * SIDE)) * (2 / SIDE) ** 0.5
+    rows[0] /= 2**0.5
+    kernels = torch.einsum("ai,bj,ck->abcijk", rows, rows, rows)
+    return kernels.reshape(SIDE**3, 1, SIDE, SIDE, SIDE).float()
+
+
+class Shrinkage(nn.Module):
+    """What a coefficient c keeps is c^4 / (c^4 + t^4): hardly anything below t, nearly all above. t is learned for
+    each coefficient as a linear function of the noise level and of the level times its correlation: where noise
+    is correlated, it has more power in the low frequencies."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("kernels", cosine_transform(), persistent=False)
+        self.threshold = nn.Conv3d(2, SIDE**3, 1, bias=False)
+        nn.init.zeros_(self.threshold.weight)
+        with torch.no_grad():
+            self.threshold.weight[:, 0] = 2.5
+            self.threshold.weight[0] = 0.1
+
+    def forward(self, image: Tensor, noise: Tensor) -> Tensor:
+        """Denoise.
+
+        Args:
+            image: (N, 1, D, H, W), zero on average.
+            noise: (N, 2, D, H, W) float32, standard deviation of the noise and that times its correlation.
+
+        Returns (N, 1, D, H, W) float32.
+        """
+        kind = self.threshold.weight.dtype
+        image = functional.pad(image.float(), (EDGE,) * 6, mode="replicate").to(kind)
+        noise = functional.pad(noise.float(), (2, 1) * 3, mode="replicate").to(kind)  # at the middle of each block
+        if torch.is_grad_enabled():
+            return self._blocks(image, noise)[:, :, EDGE:-EDGE]
+        depth = image.shape[2] - 2 * EDGE
+        slabs = []
+        for start in range(0, depth, SLAB):
+            size = min(SLAB, depth - start) + 2 * EDGE
+            part = self._blocks(image.narrow(2, start, size), noise.narrow(2, start, size - EDGE))
+            slabs.append(part[:, :, EDGE:-EDGE])
+        return torch.cat(slabs, 2)
+
+    def _blocks(self, image: Tensor, noise: Tensor) -> Tensor:
+        """All blocks of an image with its edges; the answer has no edges in-plane."""
+        found = functional.conv3d(image, self.kernels)
+        limit = self.threshold(noise).square()
+        kept = (1 + (limit / (found.square() + TINY)).square()).reciprocal()
+        weight = 1 / (1 + kept.sum(1, keepdim=True))
+        back = self.kernels.view(SIDE**3, SIDE**3, 1, 1, 1).transpose(0, 1)  # orthonormal: its own inverse
+        blocks = functional.conv3d(found * kept * weight, back)
+        total = weight.float().expand(-1, SIDE**3, -1, -1, -1)
+        return (overlap(blocks) / overlap(total))[:, :, :, EDGE:-EDGE, EDGE:-EDGE]
+
+
+def overlap(blocks: Tensor) -> Tensor:
+    """Blocks (N, 64, D, H, W), each at its place, added up: (N, 1, D + 3, H + 3, W + 3) float32."""
+    blocks = blocks.unflatten(1, (SIDE, SIDE, SIDE))
+    for axis, after in ((3, ()), (2, (0, 0)), (1, (0, 0, 0, 0))):  # along W, H, D: an axis at a time
+        parts = blocks.unbind(axis)
+        blocks = sum(functional.pad(part.float(), (*after, n, EDGE - n)) for n, part in enumerate(parts))
+    return blocks[:, None]
