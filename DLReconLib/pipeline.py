@@ -4,6 +4,7 @@ import hashlib
 import json
 import platform
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib import metadata
@@ -16,32 +17,13 @@ import DLReconLib
 from DLReconLib.inference import Execution, Model, run_model
 from DLReconLib.models import ModelCard, find_card, list_cards
 from DLReconLib.progress import Progress, silent
+from DLReconLib.result import Result
 from DLReconLib.transforms import LinearIntensity, SlicesFirst
 from DLReconLib.volume import Volume
 
 Array = np.ndarray
 SMALLEST = 8
 MOST_ANISOTROPIC = 100
-
-
-@dataclass(frozen=True)
-class Result:
-    """The answer and how it came about.
-
-    volume: the better image, on the grid and in the unit of the input. source: the input.
-    noise: standard deviation of the noise found, in the unit of the input.
-    provenance: JSON values: model and checksum, options, device, versions, input, noise, seconds, warnings.
-    """
-
-    volume: Volume
-    source: Volume
-    noise: float
-    provenance: dict[str, Any]
-
-    @property
-    def residual(self) -> Volume:
-        """What was removed, input minus volume, float32."""
-        return self.volume.with_array(np.subtract(self.source.array, self.volume.array, dtype=np.float32))
 
 
 @dataclass(frozen=True)
@@ -74,7 +56,13 @@ class Options:
 
 
 def reconstruct(
-    volume: Volume, *, mask: Volume | None = None, progress: Progress = silent, loaded: Model | None = None, **options
+    volume: Volume,
+    *,
+    mask: Volume | None = None,
+    progress: Progress = silent,
+    loaded: Model | None = None,
+    load: Callable[[ModelCard, str, str], Model] = Model,
+    **options,
 ) -> Result:
     """Make a better volume.
 
@@ -83,6 +71,7 @@ def reconstruct(
         mask: (k, j, i) on the same grid; only where it is not 0 is anything changed.
         progress: told the fraction done; raising Cancelled from it stops the work within a piece.
         loaded: a Model to use again instead of loading one.
+        load: makes the Model of a card, a device and a precision; a caller that keeps models passes its own.
         options: the fields of Options.
 
     Raises:
@@ -96,7 +85,7 @@ def reconstruct(
     card, reason = (loaded.card, "loaded by the caller") if loaded else choose_model(chosen, modality, why)
     warnings = advise(card, modality, why)
     progress(0.0, f"loading {card.id}")
-    model = loaded or Model(card, chosen.device, chosen.precision)
+    model = loaded or load(card, chosen.device, chosen.precision)
     tile = (chosen.tile or card.tile) if card.tile else tuple(-(-n // 8) * 8 for n in [max(volume.array.shape[:3])] * 3)
     execution = Execution(model.device, model.precision, tile)
     planes = [volume.array] if volume.array.ndim == 3 else list(np.moveaxis(volume.array, 3, 0))

@@ -18,7 +18,7 @@ ALLOWED = {
     "evaluation": {"io", "metrics"},
     "training": {"patches", "degradations", "networks", "muon", "plans", "progress"},
     "patches": {"degradations", "io"},
-    "pipeline": {"inference", "models", "transforms", "progress", "volume"},
+    "pipeline": {"inference", "models", "transforms", "progress", "result", "volume"},
     "inference": {"models", "networks", "metrics", "progress"},
     "transforms": {"models", "volume"},
     "io": {"volume", "dicom", "headers", "claims"},
@@ -33,6 +33,7 @@ ALLOWED = {
     "metrics": set(),
     "models": set(),
     "progress": set(),
+    "result": {"volume"},
     "volume": set(),
 }  # fmt: skip
 HOMES = {
