@@ -68,6 +68,11 @@ def make_parser() -> argparse.ArgumentParser:
     verb = verbs.add_parser("doctor", help="is everything there? what is wrong and how to mend it")
     verb.add_argument("--json", action="store_true", help="print JSON")
 
+    verb = verbs.add_parser("worker", help="answer requests on standard input, for programs (see protocol.py)")
+    verb.add_argument("--folder", type=Path, help="private folder of the arrays, removed with the parent (default: "
+                      "the current one, kept)")  # fmt: skip
+    verb.add_argument("--parent", type=int, help="end when this process does")
+
     verb = verbs.add_parser("demo", help="the main job on a real image, with a picture and figures")
     verb.add_argument("--out", type=Path, default=Path("dlrecon-demo"), help="folder to write to")
     return parser
@@ -231,5 +236,11 @@ def demo(arguments: argparse.Namespace) -> int:
     return DONE
 
 
+def worker(arguments: argparse.Namespace) -> int:
+    from DLReconLib.worker import main as serve
+
+    return serve(arguments.folder, arguments.parent)
+
+
 VERBS = {"list": list_models, "show": show, "run": run, "metrics": metrics, "train": train, "doctor": doctor,
-         "demo": demo}  # fmt: skip
+         "demo": demo, "worker": worker}  # fmt: skip

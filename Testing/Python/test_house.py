@@ -11,7 +11,7 @@ LIBRARY = Path(__file__).parents[2] / "DLReconLib"
 
 # Each module may import what is named beside it.
 ALLOWED = {
-    "cli": {"training", "evaluation", "doctor", "demo", "pipeline", "models", "io", "outputs", "progress"},
+    "cli": {"worker", "training", "evaluation", "doctor", "demo", "pipeline", "models", "io", "outputs", "progress"},
     "outputs": {"io", "metrics"},
     "demo": {"outputs", "pipeline", "io", "metrics", "progress", "volume"},
     "doctor": {"inference", "models"},
@@ -31,8 +31,14 @@ ALLOWED = {
     "networks": set(),
     "degradations": set(),
     "metrics": set(),
+    "quality": {"edges", "metrics"},
+    "edges": set(),
     "models": set(),
     "progress": set(),
+    "client": {"launch", "protocol", "progress", "result", "volume"},
+    "worker": {"explain", "pipeline", "inference", "protocol", "progress"},
+    "launch": set(),
+    "protocol": {"volume"},
     "result": {"volume"},
     "volume": set(),
 }  # fmt: skip
