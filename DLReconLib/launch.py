@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO
@@ -51,11 +52,13 @@ class Process:
         for name, stream in (("stdout", self.child.stdout), ("stderr", self.child.stderr)):
             threading.Thread(target=_listen, args=(name, stream, self._said), daemon=True).start()
         self._open = 2
+        self._dead_since: float | None = None
 
     def send(self, line: bytes) -> None:
-        """Raises OSError where the process has ended."""
-        self.child.stdin.write(line)
-        self.child.stdin.flush()
+        """Where the process has ended nothing is sent; ended() tells."""
+        with contextlib.suppress(OSError):
+            self.child.stdin.write(line)
+            self.child.stdin.flush()
 
     def lines(self, patience: float) -> Iterator[tuple[str, bytes]]:
         """("stdout" or "stderr", line) of what was printed since the last call.
@@ -74,15 +77,23 @@ class Process:
             else:
                 self._open -= 1
 
+    def dead(self) -> bool:
+        return self.child.poll() is not None
+
     def ended(self) -> bool:
-        """Whether it has ended and all it said was read."""
-        return self.child.poll() is not None and self._open == 0
+        """Whether it is dead and all it said was read; a grandchild that keeps the pipes open is not waited for."""
+        if not self.dead():
+            return False
+        self._dead_since = self._dead_since or time.monotonic()
+        return self._open == 0 or time.monotonic() - self._dead_since > 1.0
 
     def end(self) -> None:
-        """End it and its children, at once; the pipes are closed only then, so that it does not tidy up."""
+        """End it and its children, at once. Its standard input is closed only then, so that it does not tidy up.
+        The threads that listen close the others: closing them here could wait for a grandchild that escaped."""
         if WINDOWS:
-            command = ["taskkill", "/F", "/T", "/PID", str(self.child.pid)]
-            subprocess.run(command, capture_output=True, creationflags=subprocess.CREATE_NO_WINDOW, check=False)
+            for pid in {self.child.pid, self.pid}:
+                command = ["taskkill", "/F", "/T", "/PID", str(pid)]
+                subprocess.run(command, capture_output=True, creationflags=subprocess.CREATE_NO_WINDOW, check=False)
         else:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.child.pid, signal.SIGKILL)
@@ -90,14 +101,13 @@ class Process:
             self.child.kill()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.child.wait(timeout=5)
-        for stream in (self.child.stdin, self.child.stdout, self.child.stderr):
-            with contextlib.suppress(OSError):
-                stream.close()
+        with contextlib.suppress(OSError):
+            self.child.stdin.close()
 
 
 def _listen(name: str, stream: IO[bytes], said: queue.Queue) -> None:
     """Lines into the queue, then an empty one at the end."""
-    with contextlib.suppress(OSError, ValueError):  # closed by end()
+    with contextlib.suppress(OSError, ValueError), stream:
         for line in stream:
             said.put((name, line))
     said.put((name, b""))

@@ -5,6 +5,7 @@ each second that the process lives and how much processor time it has used, and 
 """
 
 import contextlib
+import faulthandler
 import os
 import queue
 import shutil
@@ -61,26 +62,31 @@ class Worker:
         return 0
 
     def listen(self) -> None:
-        for line in self.requests:
-            request = decode(line, "do")
-            if request is None:
-                continue
-            if request["do"] == "cancel":
-                self.cancelled.add(request["id"])
-            elif request["do"] == "status":
-                self.say("status", pid=os.getpid(), busy=self.busy, model=self.model and self.model.card.id)
-            else:
-                self.todo.put(None if request["do"] == "shutdown" else request)
-        self.leave()  # the other end was closed
+        try:
+            for line in self.requests:
+                self.hear(decode(line, "do"))
+        finally:
+            self.leave()  # the other end was closed
+
+    def hear(self, request: dict[str, Any] | None) -> None:
+        if request is None:
+            return
+        if request["do"] == "cancel":
+            self.cancelled.add(request["id"])
+        elif request["do"] == "status":
+            self.say("status", pid=os.getpid(), busy=self.busy, model=self.model and self.model.card.id)
+        else:
+            self.todo.put(None if request["do"] == "shutdown" else request)
 
     def pulse(self) -> None:
         while True:
             time.sleep(PULSE)
-            busy = self.busy
-            if busy is not None:
-                self.say("alive", id=busy, cpu=time.process_time())
             if self.parent is not None and not is_alive(self.parent):
                 self.leave()
+            busy = self.busy
+            if busy is not None:
+                with contextlib.suppress(MemoryError):  # the main thread has taken all
+                    self.say("alive", id=busy, cpu=time.process_time())
 
     def leave(self) -> None:
         """The parent is gone: end in the middle of everything, and leave no image of a patient behind."""
@@ -186,6 +192,7 @@ def main(folder: Path | None, parent: int | None) -> int:
         os.dup2(nothing.fileno(), 0)
     os.dup2(2, 1)
     sys.stdout = sys.stderr
+    faulthandler.enable()  # a crash in a library tells where
     own = folder is not None
     with contextlib.suppress(KeyboardInterrupt):
         return Worker(requests, answers, (folder or Path.cwd()).resolve(), own, parent).serve()
