@@ -9,7 +9,7 @@ from pathlib import Path
 
 import DLReconLib
 from DLReconLib.models import TASKS, find_card, list_cards
-from DLReconLib.outputs import check_outputs, check_png, json_text, write_results
+from DLReconLib.outputs import check_again, check_outputs, check_png, files_of, json_text, write_again, write_results
 from DLReconLib.progress import Cancelled, Progress, silent
 
 DONE, BAD_INPUT, FAILED, CANCELLED = 0, 2, 3, 130
@@ -48,6 +48,23 @@ def make_parser() -> argparse.ArgumentParser:
     verb.add_argument("--report", type=Path, help="write the record of the run to this JSON file")
     verb.add_argument("--progress", choices=["auto", "bar", "json", "none"], default="auto")
     verb.add_argument("--overwrite", action="store_true", help="replace files that exist")
+
+    verb = verbs.add_parser("replay", help="repeat a run from its record and compare")
+    verb.add_argument("record", type=Path, help="JSON file of --report, or an NRRD file that dlrecon wrote")
+    verb.add_argument("--input", type=Path, help="where the input is now (default: where it was)")
+    verb.add_argument("--mask", type=Path, help="where the mask is now")
+    verb.add_argument("--output", type=Path, help="write what comes out to this file")
+    verb.add_argument("--tolerance", type=float, default=1e-4, help="what counts as equal, as a fraction of the "
+                      "input's range of values (default 1e-4)")  # fmt: skip
+    verb.add_argument("--script", action="store_true", help="print the lines of Python that do the same, run nothing")
+    verb.add_argument("--json", action="store_true", help="print JSON")
+
+    verb = verbs.add_parser("report", help="a page to read: before, after, what was removed, how far to trust it")
+    verb.add_argument("record", type=Path, help="JSON file of --report, or an NRRD file that dlrecon wrote")
+    verb.add_argument("-o", "--output", type=Path, required=True, help="HTML file")
+    verb.add_argument("--input", type=Path, help="where the input is now (default: where it was)")
+    verb.add_argument("--result", type=Path, help="where the result is now")
+    verb.add_argument("--overwrite", action="store_true", help="replace a file that exists")
 
     verb = verbs.add_parser("metrics", help="figures of an image, alone or against a reference")
     verb.add_argument("image", type=Path)
@@ -88,9 +105,10 @@ def add_options(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--tile", type=triple, metavar="Z,Y,X", help="voxels worked on at once, multiples of 8")
     verb.add_argument("--dtype", choices=["float32", "input"], default="float32", help="type of the output's values")
     verb.add_argument("--precision", choices=["auto", "float32", "bfloat16"], default="auto")
+    verb.add_argument("--no-judge", dest="judge", action="store_false", help="leave figures and trust out of it")
 
 
-OPTIONS = ("task", "model", "modality", "strength", "device", "tile", "dtype", "precision")
+OPTIONS = ("task", "model", "modality", "strength", "device", "tile", "dtype", "precision", "judge")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -160,6 +178,7 @@ def run(arguments: argparse.Namespace) -> int:
     record = results[0].provenance
     if len(results) > 1:
         record = record | {"time_points": [r.provenance for r in results]}
+    record = record | {"files": files_of(arguments)}
     write_results(arguments, results, record)
     for warning in record["warnings"]:
         print(f"dlrecon: warning: {warning}", file=sys.stderr)
@@ -192,6 +211,22 @@ def show(arguments: argparse.Namespace) -> int:
         text = json.dumps(value, indent=2) if isinstance(value, dict) else value
         print(f"{name}: {'; '.join(map(str, value)) if isinstance(value, tuple) else text}")
     return DONE
+
+
+def replay(arguments: argparse.Namespace) -> int:
+    from DLReconLib import replay as again
+
+    record, beside = again.read_record(arguments.record), arguments.record.parent
+    if arguments.script:
+        print(again.script(record), end="")
+        return DONE
+    check_again(arguments)
+    found = again.replay(record, input=arguments.input, mask=arguments.mask, beside=beside,
+                         tolerance=arguments.tolerance, progress=show_progress("auto"))  # fmt: skip
+    if arguments.output and found.results:
+        write_again(arguments.output, found.results)
+    print(json_text(found.to_dict()) if arguments.json else found.text)
+    return FAILED if found.verdict == again.DIFFERS else DONE
 
 
 def metrics(arguments: argparse.Namespace) -> int:
@@ -242,5 +277,5 @@ def worker(arguments: argparse.Namespace) -> int:
     return serve(arguments.folder, arguments.parent)
 
 
-VERBS = {"list": list_models, "show": show, "run": run, "metrics": metrics, "train": train, "doctor": doctor,
+VERBS = {"list": list_models, "show": show, "run": run, "replay": replay, "metrics": metrics, "train": train, "doctor": doctor,
          "demo": demo, "worker": worker}  # fmt: skip

@@ -32,6 +32,8 @@ class ModelCard:
     equivariance: "scale" where f(a x) = a f(x), "affine" where f(a x + b) = a f(x) + b, else "none".
     training: data, licences, split, plan. results: measured figures. limits: what it cannot do.
     licence: of the weights. folder: where the card lies (not part of the file).
+    trust: what the judging of a result needs to know of the model, or empty: see trust.py, domain.py, uncertainty.py.
+        Written by Testing/Benchmarks/trust.py --cards; may be missing in the file.
     """
 
     id: str
@@ -56,13 +58,14 @@ class ModelCard:
     results: dict[str, Any]
     limits: tuple[str, ...]
     licence: str
+    trust: dict[str, Any] = field(default_factory=dict)
     folder: Path = field(default=Path(), compare=False)
 
     def __post_init__(self) -> None:
         for name in ("modalities", "tile", "reach", "limits"):
             self._expect(isinstance(getattr(self, name), (list, tuple)), name, "a list", getattr(self, name))
             object.__setattr__(self, name, tuple(getattr(self, name)))
-        for name in ("arguments", "training", "results"):
+        for name in ("arguments", "training", "results", "trust"):
             self._expect(isinstance(getattr(self, name), dict), name, "an object", getattr(self, name))
         for name in ("offset", "unit", "flat_mm", "halo"):
             self._expect(isinstance(getattr(self, name), (int, float)), name, "a number", getattr(self, name))
@@ -95,7 +98,7 @@ class ModelCard:
         if not isinstance(values, dict):
             raise ModelError(f"card {path}: wanted a JSON object, got {type(values).__name__}")
         names = {f.name for f in fields(cls)} - {"folder"}
-        missing, unknown = sorted(names - set(values)), sorted(set(values) - names)
+        missing, unknown = sorted(names - {"trust"} - set(values)), sorted(set(values) - names)
         if missing or unknown:
             raise ModelError(
                 f"card {path}: missing fields {missing}, unknown fields {unknown}; a card has exactly: "

@@ -4,6 +4,7 @@ import argparse
 import json
 import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,30 @@ def check_outputs(arguments: argparse.Namespace) -> None:
         )
 
 
+def files_of(arguments: argparse.Namespace) -> dict[str, str]:
+    """For the record: the paths as they were given, so that the run can be repeated."""
+    names = ("input", "series", "mask", "output", "residual")
+    return {name: str(v) for name in names if (v := getattr(arguments, name, None)) is not None}
+
+
+def check_again(arguments: argparse.Namespace) -> None:
+    """Raises before a run is repeated where its output could not be written."""
+    from DLReconLib.io import check_output
+
+    if arguments.output:
+        check_output(arguments.output, False, [arguments.record, *filter(None, [arguments.input, arguments.mask])])
+
+
+def write_again(path: Path, results: Sequence[Any]) -> None:
+    """What a repeated run gave, with its own record."""
+    from DLReconLib.io import write_series, write_volume
+
+    if len(results) > 1:
+        write_series([r.volume for r in results], path)
+    else:
+        write_volume(results[0].volume, path, metadata={"DLRecon.Provenance": json.dumps(results[0].provenance)})
+
+
 def check_png(volumes: list[Any], path: Path) -> None:
     array = volumes[0].array
     if len(volumes) > 1 or array.shape[0] != 1 or array.dtype.kind == "f":
@@ -43,7 +68,7 @@ def write_results(arguments: argparse.Namespace, results: list[Any], record: dic
     from DLReconLib.io import write_series, write_volume
 
     metadata = {"DLRecon.Provenance": json.dumps(record)}
-    report = json_text(record | {"figures": figures(results[0])})
+    report = json_text(record)
     wanted = {arguments.residual: lambda r: r.residual, arguments.output: lambda r: r.volume}
     made: list[Path] = []
     try:
@@ -62,14 +87,6 @@ def write_results(arguments: argparse.Namespace, results: list[Any], record: dic
         for path in made:
             path.unlink(missing_ok=True)
         raise
-
-
-def figures(result: Any) -> dict[str, Any]:
-    """Noise and SNR of a scalar image before and after."""
-    from DLReconLib.metrics import noise_sigma, snr
-
-    pairs = {"before": result.source.array, "after": result.volume.array}
-    return {when: {"noise_sigma": noise_sigma(a), "snr": snr(a)} for when, a in pairs.items() if a.ndim == 3}
 
 
 def json_text(values: Any) -> str:

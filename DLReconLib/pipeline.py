@@ -1,7 +1,5 @@
 """reconstruct(): the one road from a volume to a better one."""
 
-import hashlib
-import json
 import platform
 import time
 from collections.abc import Callable
@@ -14,11 +12,14 @@ import numpy as np
 from scipy import ndimage
 
 import DLReconLib
+from DLReconLib.fingerprint import fingerprint, trace
 from DLReconLib.inference import Execution, Model, run_model
 from DLReconLib.models import ModelCard, find_card, list_cards
 from DLReconLib.progress import Progress, silent
+from DLReconLib.quality import quality
 from DLReconLib.result import Result
 from DLReconLib.transforms import LinearIntensity, SlicesFirst
+from DLReconLib.trust import judge
 from DLReconLib.volume import Volume
 
 Array = np.ndarray
@@ -35,6 +36,7 @@ class Options:
     device: auto, cpu, cuda, cuda:N or mps. tile: (k, j, i) voxels at once, or None for the card's.
     dtype: "float32", or "input" for the type of the input, rounded and clipped.
     precision: auto, float32 or bfloat16, of the network's arithmetic.
+    judge: put figures before and after, and how far to trust the result, into the provenance.
     """
 
     task: str = "denoise"
@@ -45,6 +47,7 @@ class Options:
     tile: tuple[int, int, int] | None = None
     dtype: str = "float32"
     precision: str = "auto"
+    judge: bool = True
 
     def __post_init__(self) -> None:
         if not 0 <= self.strength <= 1:
@@ -111,12 +114,28 @@ def reconstruct(
         "modality": {"used": modality, "why": why},
         "model_chosen": reason,
         "mask": mask is not None,
+        **({} if mask is None else {"mask_sha256": fingerprint(mask)}),
         "noise": float(np.median(noises)),
         "warnings": warnings,
-        "seconds": {"total": time.perf_counter() - started, "network": inside},
     }
+    result = volume.with_array(array)
+    if chosen.judge:
+        progress(0.99, "judging")
+        record |= assess(volume, result, card, record["noise"], chosen.strength, mask)
+    record["output"] = trace(result)
+    record["seconds"] = {"total": time.perf_counter() - started, "network": inside}
     progress(1.0, "done")
-    return Result(volume.with_array(array), volume, record["noise"], record)
+    return Result(result, volume, record["noise"], record)
+
+
+def assess(
+    source: Volume, result: Volume, card: ModelCard, noise: float, strength: float, mask: Volume | None
+) -> dict[str, Any]:
+    """For the record: figures without a reference before and after, and how far to trust the result."""
+    spacing = source.geometry.spacing
+    figures = {when: quality(v.array, spacing) for when, v in (("before", source), ("after", result))}
+    trust = judge(source, result, card, noise, strength=strength, mask=None if mask is None else mask.array)
+    return {"figures": figures, "trust": trust.to_dict()}
 
 
 def enhance(
@@ -253,8 +272,6 @@ def advise(card: ModelCard, modality: str, why: str) -> list[str]:
 
 def provenance(volume: Volume, card: ModelCard, options: Options, execution: Execution) -> dict[str, Any]:
     """The record of a run, JSON values only; figures are added by reconstruct()."""
-    digest = hashlib.sha256(json.dumps(volume.geometry.matrix().tolist()).encode())
-    digest.update(np.ascontiguousarray(volume.array).data)
     versions = {"python": platform.python_version()}
     for package in ("numpy", "SimpleITK", "torch", "monai"):
         try:
@@ -272,7 +289,7 @@ def provenance(volume: Volume, card: ModelCard, options: Options, execution: Exe
         "fallbacks": execution.fallbacks,
         "versions": versions,
         "input": {
-            "sha256": digest.hexdigest(),
+            "sha256": fingerprint(volume),
             "shape": list(volume.array.shape),
             "spacing": list(volume.geometry.spacing),
             "dtype": str(volume.array.dtype),

@@ -11,14 +11,14 @@ LIBRARY = Path(__file__).parents[2] / "DLReconLib"
 
 # Each module may import what is named beside it.
 ALLOWED = {
-    "cli": {"worker", "training", "evaluation", "doctor", "demo", "pipeline", "models", "io", "outputs", "progress"},
+    "cli": {"worker", "training", "evaluation", "doctor", "demo", "pipeline", "models", "io", "outputs", "progress", "replay", "report", "card_text"},
     "outputs": {"io"},
     "demo": {"outputs", "pipeline", "io", "metrics", "progress", "volume"},
     "doctor": {"inference", "models"},
     "evaluation": {"io", "metrics"},
     "training": {"patches", "degradations", "networks", "muon", "plans", "progress"},
     "patches": {"degradations", "io"},
-    "pipeline": {"inference", "models", "transforms", "progress", "quality", "result", "trust", "volume"},
+    "pipeline": {"fingerprint", "inference", "models", "transforms", "progress", "quality", "result", "trust", "volume"},
     "trust": {"models", "quality", "residuals", "transforms", "volume"},
     "residuals": set(),
     "inference": {"models", "networks", "metrics", "progress"},
@@ -27,6 +27,12 @@ ALLOWED = {
     "dicom": {"volume", "headers", "claims"},
     "headers": {"claims", "volume"},
     "claims": set(),
+    "fingerprint": {"volume"},
+    "replay": {"fingerprint", "io", "pipeline", "progress", "result", "volume"},
+    "derived": {"volume", "headers", "io"},
+    "card_text": {"models"},
+    "report": {"card_text", "fingerprint", "io", "models", "report_page", "volume"},
+    "report_page": {"volume"},
     "mrml": {"volume"},
     "muon": set(),
     "plans": set(),
@@ -53,7 +59,7 @@ HOMES = {
     "torch": {"networks", "degradations", "inference", "training", "muon"},
     "qt": set(),
     "PySide6": set(),
-    "pydicom": set(),
+    "pydicom": {"derived"},
 }
 
 
