@@ -277,5 +277,5 @@ def worker(arguments: argparse.Namespace) -> int:
     return serve(arguments.folder, arguments.parent)
 
 
-VERBS = {"list": list_models, "show": show, "run": run, "replay": replay, "metrics": metrics, "train": train, "doctor": doctor,
-         "demo": demo, "worker": worker}  # fmt: skip
+VERBS = {"list": list_models, "show": show, "run": run, "replay": replay, "metrics": metrics, "train": train,
+         "doctor": doctor, "demo": demo, "worker": worker}  # fmt: skip

@@ -11,14 +11,16 @@ LIBRARY = Path(__file__).parents[2] / "DLReconLib"
 
 # Each module may import what is named beside it.
 ALLOWED = {
-    "cli": {"worker", "training", "evaluation", "doctor", "demo", "pipeline", "models", "io", "outputs", "progress", "replay", "report", "card_text"},
+    "cli": {"worker", "training", "evaluation", "doctor", "demo", "pipeline", "models", "io", "outputs", "progress",
+            "replay", "report", "card_text"},
     "outputs": {"io"},
     "demo": {"outputs", "pipeline", "io", "metrics", "progress", "volume"},
     "doctor": {"inference", "models"},
     "evaluation": {"io", "metrics"},
     "training": {"patches", "degradations", "networks", "muon", "plans", "progress"},
     "patches": {"degradations", "io"},
-    "pipeline": {"fingerprint", "inference", "models", "transforms", "progress", "quality", "result", "trust", "volume"},
+    "pipeline": {"fingerprint", "inference", "models", "transforms", "progress", "quality", "result", "trust",
+                 "volume"},
     "trust": {"models", "quality", "residuals", "transforms", "volume"},
     "residuals": set(),
     "inference": {"models", "networks", "metrics", "progress"},

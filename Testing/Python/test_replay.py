@@ -89,7 +89,7 @@ def test_rounding_is_told_from_another_result(folder: Path, size: float, verdict
     found = replay(rewritten(folder, output=output))
     assert found.verdict == verdict
     assert found.difference == pytest.approx(size * spread, rel=0.02)
-    assert ("the output file" == found.compared) == kept
+    assert (found.compared == "the output file") == kept
     assert main(["replay", "run.json"]) == (0 if verdict == EQUAL else 3)
 
 
