@@ -37,6 +37,9 @@ PATIENCE = 0.005  # seconds that poll() gives to the threads that listen
 LOG_LINES = 2000
 SIGN_OF_WORK = 0.1  # seconds of processor time; the thread that says so uses far less in a minute
 VERBS = ("run", "explain")
+# After these a worker is not used again: it is about to end, or a library that ran out of memory stays broken
+# (oneDNN then computes nothing any more, even when there is memory again).
+LAST_WORDS = ("KeyboardInterrupt", "MemoryError", "OutOfMemory")
 
 
 class Client:
@@ -198,7 +201,7 @@ class Client:
                 job.tell(message["fraction"], message["text"])
             return
         self._warm = True
-        if message.get("kind") == "KeyboardInterrupt":  # it is about to end
+        if message.get("kind") in LAST_WORDS:
             self._end()
         if job.cancelled_at is not None or message["say"] == "cancelled":
             self._close_job(job, "cancelled")

@@ -273,7 +273,7 @@ def run_model(
         try:
             return _run(make_step(execution), whole, normalise, execution, model.card.halo, rising)
         except (MemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             # The traceback holds the tensors of the failed attempt.
             error.__traceback__ = None
@@ -288,10 +288,11 @@ def run_model(
             )
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
     names = {kind.__name__ for kind in type(error).__mro__}
     text = str(error).lower()
-    words = ("out of memory", "not enough memory", "allocate memory", "alloc_failed")
+    # The last is oneDNN's: on CPUs it fails so where its buffers do not fit.
+    words = ("out of memory", "not enough memory", "allocate memory", "alloc_failed", "could not create a primitive")
     return bool(names & {"MemoryError", "OutOfMemoryError"}) or any(w in text for w in words)
 
 

@@ -103,11 +103,12 @@ class Worker:
         except Cancelled:
             self.say("cancelled", id=number)
         except Exception as error:  # whatever goes wrong in here must reach the one who waits
-            kind = type(error).__name__
-            if not isinstance(error, ValueError | MemoryError):
+            kind, text = type(error).__name__, str(error) or type(error).__name__
+            if kind != "OutOfMemory" and lacks_memory(error):
+                kind, text = "MemoryError", f"not enough memory ({text}); close other programs, or crop the volume"
+            elif not isinstance(error, ValueError | MemoryError):
                 traceback.print_exc()
-            known = isinstance(error, ValueError) or kind == "OutOfMemory"
-            text = str(error) if known and str(error) else f"{kind}: {error}"
+                text = f"{kind}: {text}"
             self.say("failed", id=number, kind=kind, error=text)
 
     def work(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -162,6 +163,11 @@ class Worker:
             "noise": getattr(result, "noise", None),
             "provenance": result.provenance,
         }
+
+
+def lacks_memory(error: BaseException) -> bool:
+    inference = sys.modules.get("DLReconLib.inference")  # to import it now could hide the error behind another one
+    return inference.is_out_of_memory(error) if inference else isinstance(error, MemoryError)
 
 
 def is_alive(pid: int) -> bool:
