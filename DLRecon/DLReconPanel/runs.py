@@ -3,6 +3,7 @@
 import logging
 import time
 
+import numpy as np
 import slicer
 
 from DLReconPanel import regions, sequences
@@ -22,7 +23,7 @@ class Run:
     Until it is done, the scene is as it was.
     """
 
-    def __init__(self, client, source, count, read, options, write, isValid):
+    def __init__(self, client, source, count, read, options, write, isValid, verb="run"):
         """:param read: function of the item's number that gives (Volume, mask or None).
         :param write: function of [(Volume, uncertainty or None, provenance)] that puts them into the scene and
             gives the output node.
@@ -31,7 +32,7 @@ class Run:
         self.client, self.source, self.count = client, source, count
         self.state, self.error, self.outputNode = "running", "", None
         self._read, self._write, self._isValid = read, write, isValid
-        self._options = dict(options)
+        self._options = {**options, "verb": verb}
         self._results = []
         self._started = time.monotonic()
         self._job = self._submit()
@@ -213,6 +214,47 @@ def startSequence(client, sequence, browser, outputNode, region, options):
         return made
 
     return Run(client, sequence, count, read, options, write, lambda: isIn(sequence))
+
+
+def startExplanation(client, resultVolume, provenance):
+    """A Run whose output is a map of what the result at the crosshair depends on, coloured, over the result."""
+    from DLReconLib import mrml
+
+    source = resultVolume.GetNodeReference(INPUT_ROLE)
+    if source is None:
+        raise ValueError(f"{resultVolume.GetName()}: the volume it was made from is not in the scene any more")
+    volume = mrml.volume_from_node(source)
+    crosshair = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
+    place = np.linalg.inv(regions.ijkToWorld(source)) @ [*(crosshair.GetCrosshairRAS() if crosshair else (0, 0, 0)), 1]
+    point = [int(n) for n in np.rint(place[:3])]
+    shape = volume.array.shape[2::-1]
+    if not all(0 <= p < n for p, n in zip(point, shape, strict=True)):
+        raise ValueError(
+            f"the crosshair is not in {source.GetName()}; hold Shift and move the mouse over the image to place it"
+        )
+    options = {
+        "point": point,
+        "model": provenance["model"]["id"],
+        "modality": provenance.get("modality", {}).get("used") or "auto",
+    }
+
+    def write(results):
+        explained = results[0][0]
+        node = mrml.new_output_node(source, f"{resultVolume.GetName()} explained")
+        try:
+            mrml.write_to_node(explained, node, source, rescaled=True)
+            display = node.GetDisplayNode()
+            display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeFileColdToHotRainbow.txt")
+            limit = float(np.percentile(np.abs(explained.array), 99.9)) or 1.0
+            display.SetAutoWindowLevel(False)
+            display.SetWindowLevelMinMax(min(0.0, -limit if explained.array.min() < 0 else 0.0), limit)
+            slicer.util.setSliceViewerLayers(background=resultVolume, foreground=node, foregroundOpacity=0.5)
+        except Exception:
+            node.GetScene().RemoveNode(node)
+            raise
+        return node
+
+    return Run(client, source, 1, lambda _n: (volume, None), options, write, lambda: isIn(source), verb="explain")
 
 
 def checkVolume(node):

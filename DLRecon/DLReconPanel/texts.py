@@ -93,12 +93,12 @@ def _dot(light):
 
 
 def figureRows(provenance):
-    """[(name, before, after)] as text, of the figures that were measured."""
+    """[(name, before, after)] of the figures that were measured; None where the image did not tell."""
     figures = provenance.get("figures") or {}
     before, after = figures.get("before") or {}, figures.get("after") or {}
     names = figureNames()
     keys = [key for key in FIGURES if before.get(key) is not None or after.get(key) is not None]
-    return [(names[key], _number(before.get(key)), _number(after.get(key))) for key in keys]
+    return [(names[key], before.get(key), after.get(key)) for key in keys]
 
 
 def figuresHtml(provenance):
@@ -107,8 +107,8 @@ def figuresHtml(provenance):
         return ""
     head = f"<tr><td></td><td align='right'><i>{_('before')}</i></td><td align='right'><i>{_('after')}</i></td></tr>"
     body = "".join(
-        f"<tr><td>{html.escape(name)}&nbsp;&nbsp;</td><td align='right'>{before}&nbsp;&nbsp;</td>"
-        f"<td align='right'>{after}</td></tr>"
+        f"<tr><td>{html.escape(name)}&nbsp;&nbsp;</td><td align='right'>{_number(before)}&nbsp;&nbsp;</td>"
+        f"<td align='right'>{_number(after)}</td></tr>"
         for name, before, after in rows
     )
     return f"<table cellspacing='2'>{head}{body}</table>"
@@ -167,5 +167,5 @@ def scriptOf(node, provenance):
 
 def _find(node):
     """By name, which survives saving; by ID where two nodes share the name."""
-    named = [n for n in slicer.util.getNodes(node.GetName(), useLists=True).get(node.GetName(), [])]
+    named = list(slicer.util.getNodes(node.GetName(), useLists=True).get(node.GetName(), []))
     return f"slicer.util.getNode({(node.GetName() if len(named) == 1 else node.GetID())!r})"
