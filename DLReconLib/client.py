@@ -276,7 +276,9 @@ class Client:
             how = f"was ended by {signal.Signals(-code).name if -code in set(signal.Signals) else f'signal {-code}'}"
         if code == -9:
             how += " (the system does so when memory runs out: close other programs, or take a smaller tile)"
-        said = "\n".join(list(self._log)[-15:])
+        lines = list(self._log)
+        crash = [n for n, line in enumerate(lines) if line.startswith("Fatal Python error")]
+        said = "\n".join(lines[crash[-1] :][:15] if crash else lines[-15:])
         self._close_job(job, "failed", f"the worker {how}" + (f"; it said last:\n{said}" if said else ""), "ended")
 
     def _close_job(self, job: Job, state: str, error: str = "", kind: str = "", result: Result | None = None) -> None:
