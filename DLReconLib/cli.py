@@ -8,8 +8,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import DLReconLib
+from DLReconLib.help import HELP
 from DLReconLib.models import TASKS, find_card, list_cards
-from DLReconLib.outputs import check_again, check_outputs, check_png, files_of, json_text, write_again, write_results
+from DLReconLib.outputs import (
+    check_again,
+    check_dicom,
+    check_outputs,
+    check_png,
+    files_of,
+    json_text,
+    write_again,
+    write_results,
+)
 from DLReconLib.progress import Cancelled, Progress, silent
 
 DONE, BAD_INPUT, FAILED, CANCELLED = 0, 2, 3, 130
@@ -40,10 +50,12 @@ def make_parser() -> argparse.ArgumentParser:
 
     verb = verbs.add_parser("run", help="make a better volume")
     verb.add_argument("input", type=Path, help="NRRD, NIfTI, MetaImage, DICOM file or folder, PNG, TIFF")
-    verb.add_argument("output", type=Path, help="NRRD, NIfTI, MetaImage, PNG or TIFF file")
+    verb.add_argument("output", type=Path, help="NRRD, NIfTI, MetaImage, PNG or TIFF file; a folder for DICOM")
     add_options(verb)
     verb.add_argument("--series", help="which DICOM series of a folder: its UID or the beginning of it")
     verb.add_argument("--mask", type=Path, help="label image; only where it is not 0 is anything changed")
+    verb.add_argument("--dicom-source", type=Path, help="write DICOM, a derived series in the study of the images in "
+                      "this folder (default: the input, where it is DICOM)")  # fmt: skip
     verb.add_argument("--residual", type=Path, help="write what was removed to this file")
     verb.add_argument("--report", type=Path, help="write the record of the run to this JSON file")
     verb.add_argument("--progress", choices=["auto", "bar", "json", "none"], default="auto")
@@ -96,19 +108,20 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def add_options(verb: argparse.ArgumentParser) -> None:
-    """The fields of pipeline.Options, each a flag."""
-    verb.add_argument("--task", choices=TASKS, default="denoise")
-    verb.add_argument("--model", default="auto", help="id, path of a card.json, or auto: by task and modality")
-    verb.add_argument("--modality", default="auto", help="auto, MR, CT, US, PT, ...")
-    verb.add_argument("--strength", type=float, default=1.0, help="0 (nothing) to 1 (full)")
-    verb.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
-    verb.add_argument("--tile", type=triple, metavar="Z,Y,X", help="voxels worked on at once, multiples of 8")
-    verb.add_argument("--dtype", choices=["float32", "input"], default="float32", help="type of the output's values")
-    verb.add_argument("--precision", choices=["auto", "float32", "bfloat16"], default="auto")
-    verb.add_argument("--no-judge", dest="judge", action="store_false", help="leave figures and trust out of it")
+    """The fields of pipeline.Options, each a flag; the panel of the Slicer module explains them by the same words."""
+    verb.add_argument("--task", choices=TASKS, default="denoise", help=HELP["task"])
+    verb.add_argument("--model", default="auto", help=HELP["model"])
+    verb.add_argument("--modality", default="auto", help=HELP["modality"])
+    verb.add_argument("--strength", type=float, default=1.0, help=HELP["strength"])
+    verb.add_argument("--device", default="auto", help=HELP["device"])
+    verb.add_argument("--tile", type=triple, metavar="Z,Y,X", help=HELP["tile"])
+    verb.add_argument("--dtype", choices=["float32", "input"], default="float32", help=HELP["dtype"])
+    verb.add_argument("--precision", choices=["auto", "float32", "bfloat16"], default="auto", help=HELP["precision"])
+    verb.add_argument("--no-judge", dest="judge", action="store_false", help=f"do not {HELP['judge']}")
+    verb.add_argument("--feather", type=float, default=0.0, metavar="MM", help=HELP["feather"])
 
 
-OPTIONS = ("task", "model", "modality", "strength", "device", "tile", "dtype", "precision", "judge")
+OPTIONS = ("task", "model", "modality", "strength", "device", "tile", "dtype", "precision", "judge", "feather")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -157,7 +170,9 @@ def run(arguments: argparse.Namespace) -> int:
     from DLReconLib.pipeline import reconstruct
 
     check_outputs(arguments)
-    volumes = [read_volume(arguments.input, arguments.series)] if arguments.series else read_series(arguments.input)
+    series = None if arguments.dicom_source and not arguments.input.is_dir() else arguments.series
+    volumes = [read_volume(arguments.input, series)] if series else read_series(arguments.input)
+    check_dicom(arguments, volumes)
     options = {name: getattr(arguments, name) for name in OPTIONS}
     if arguments.output.suffix.lower() == ".png":
         check_png(volumes, arguments.output)

@@ -37,6 +37,7 @@ class Options:
     dtype: "float32", or "input" for the type of the input, rounded and clipped.
     precision: auto, float32 or bfloat16, of the network's arithmetic.
     judge: put figures before and after, and how far to trust the result, into the provenance.
+    feather: width in mm over which the change fades in from the edge of the mask inwards; 0 is a hard edge.
     """
 
     task: str = "denoise"
@@ -48,10 +49,13 @@ class Options:
     dtype: str = "float32"
     precision: str = "auto"
     judge: bool = True
+    feather: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.strength <= 1:
             raise ValueError(f"strength {self.strength}; wanted a number from 0 (nothing) to 1 (full)")
+        if not 0 <= self.feather < np.inf:
+            raise ValueError(f"feather {self.feather}; wanted millimetres, 0 or more")
         if self.dtype not in ("float32", "input"):
             raise ValueError(f"dtype {self.dtype!r}; wanted float32 or input")
         if self.tile is not None and (len(self.tile) != 3 or min(self.tile) < 16 or any(t % 8 for t in self.tile)):
@@ -103,6 +107,8 @@ def reconstruct(
         noises.append(noise)
         inside += seconds
     array = outputs[0] if volume.array.ndim == 3 else np.stack(outputs, axis=3)
+    if mask is not None and chosen.feather > 0:
+        array = fade_in(array, volume, mask.array, chosen.feather)
     if chosen.dtype == "input":
         array = cast(array, volume.array.dtype)
     if chosen.strength == 0:
@@ -178,6 +184,14 @@ def without_mean(residual: Array, width: float) -> Array:
     for _ in range(2):
         mean = ndimage.uniform_filter(mean, size, mode="nearest")
     return residual - mean
+
+
+def fade_in(array: Array, volume: Volume, mask: Array, feather: float) -> Array:
+    """The source outside the mask, the result `feather` mm inside it, between them a straight line; float32."""
+    distance = ndimage.distance_transform_edt(mask != 0, sampling=volume.geometry.spacing[::-1])
+    weight = np.minimum(distance / feather, 1).astype(np.float32)
+    weight = weight.reshape(weight.shape + (1,) * (array.ndim - 3))
+    return volume.array.astype(np.float32) * (1 - weight) + array * weight
 
 
 def cast(array: Array, dtype: np.dtype) -> Array:

@@ -12,8 +12,8 @@ LIBRARY = Path(__file__).parents[2] / "DLReconLib"
 # Each module may import what is named beside it.
 ALLOWED = {
     "cli": {"worker", "training", "evaluation", "doctor", "demo", "pipeline", "models", "io", "outputs", "progress",
-            "replay", "report", "card_text"},
-    "outputs": {"io"},
+            "replay", "report", "card_text", "help"},
+    "outputs": {"claims", "derived", "headers", "io"},
     "demo": {"outputs", "pipeline", "io", "metrics", "progress", "volume"},
     "doctor": {"inference", "models"},
     "evaluation": {"io", "metrics"},
@@ -31,11 +31,14 @@ ALLOWED = {
     "claims": set(),
     "fingerprint": {"volume"},
     "replay": {"fingerprint", "io", "pipeline", "progress", "result", "volume"},
-    "derived": {"volume", "headers", "io"},
+    "derived": {"derived_tags", "headers", "volume"},
+    "derived_tags": set(),
     "card_text": {"models"},
     "report": {"card_text", "fingerprint", "io", "models", "report_page", "volume"},
     "report_page": {"volume"},
     "mrml": {"volume"},
+    "help": set(),
+    "ranking": {"metrics"},
     "muon": set(),
     "plans": set(),
     "networks": set(),
@@ -61,7 +64,7 @@ HOMES = {
     "torch": {"networks", "degradations", "inference", "training", "muon"},
     "qt": set(),
     "PySide6": set(),
-    "pydicom": {"derived"},
+    "pydicom": {"derived", "derived_tags"},
 }
 
 
