@@ -1,0 +1,5 @@
+"""A host for scripted modules of 3D Slicer: PySide6 with PythonQt's habits on the real MRML scene. Test equipment only."""
+
+from .host import Host, Module
+
+__all__ = ["Host", "Module"]
