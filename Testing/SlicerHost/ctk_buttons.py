@@ -4,7 +4,7 @@ Written against CTK's public interface (github.com/commontk/CTK, Libs/Widgets); 
 """
 
 from PySide6.QtCore import Property, QEvent, QSize, Qt, Signal
-from PySide6.QtGui import QColor, QPainter, QPixmap
+from PySide6.QtGui import QColor, QPainter, QPalette, QPixmap
 from PySide6.QtWidgets import (
     QAbstractButton,
     QApplication,
@@ -127,8 +127,7 @@ class ctkCollapsibleButton(QAbstractButton):
         kind = QStyle.PrimitiveElement.PE_IndicatorArrowRight if self._collapsed else (
             QStyle.PrimitiveElement.PE_IndicatorArrowDown)  # fmt: skip
         self.style().drawPrimitive(kind, arrow, painter, self)
-        role = self.palette().ButtonText
-        painter.setPen(self.palette().color(self.palette().currentColorGroup(), role))
+        painter.setPen(option.palette.color(QPalette.ColorRole.ButtonText))
         painter.drawText(
             option.rect.adjusted(24, 0, 0, 0), Qt.AlignmentFlag.AlignVCenter | Qt.TextFlag.TextShowMnemonic, self.text()
         )
