@@ -202,7 +202,10 @@ class NodeBox(Connector):
     signal = "currentNodeChanged"
 
     def prepare(self):
-        self.widget.nodeTypes = [one().GetClassName() for one in node_classes(self.kind)]
+        try:
+            self.widget.nodeTypes = [one().GetClassName() for one in node_classes(self.kind)]
+        except TypeError as error:  # Slicer, too, makes a node to ask it for its class name
+            raise TypeError(f"parameter of type {self.kind}: {error}; name classes that have nodes") from error
 
     def read(self):
         return self.widget.currentNode()
