@@ -82,9 +82,19 @@ def make_parser() -> argparse.ArgumentParser:
     verb.add_argument("image", type=Path)
     verb.add_argument("--reference", type=Path, help="the image it should be; its 99.9th percentile minus its minimum "
                       "is the data range unless --peak says otherwise")  # fmt: skip
-    verb.add_argument("--peak", type=float, help="data range for PSNR, SSIM and NRMSE")
-    verb.add_argument("--mask", type=Path, help="label image: voxels above 0 count; two labels or more give the CNR")
-    verb.add_argument("--json", action="store_true", help="print JSON")
+    verb.add_argument("--peak", type=float, help="data range for PSNR, SSIM, NRMSE and GMSD")
+    verb.add_argument("--mask", type=Path, help="label image: voxels above 0 count")
+    verb.add_argument("--labels", type=Path, help="label image of tissues: CNR of each pair, figures of each label "
+                      "(default: the mask, where it has two labels or more)")  # fmt: skip
+    verb.add_argument("--json", action="store_true", help="print JSON: figures, 95 %% intervals, curves")
+    verb.add_argument("--plots", type=Path, metavar="DIR", help="write edge.png, mtf.png and nps.png to this folder")
+
+    verb = verbs.add_parser("evaluate", help="methods compared over many cases: intervals, tests, a page")
+    verb.add_argument("cases", type=Path, metavar="PLAN|FOLDER", help="JSON plan, or a folder with input/, reference/, "
+                      "labels/, mask/ and a folder a method")  # fmt: skip
+    verb.add_argument("--out", type=Path, default=Path("dlrecon-evaluation"), help="folder to write to")
+    verb.add_argument("--device", default="auto", help="for methods that are models: auto, cpu, cuda, cuda:N or mps")
+    verb.add_argument("--progress", choices=["auto", "bar", "json", "none"], default="auto")
 
     verb = verbs.add_parser("train", help="train a model by a plan")
     verb.add_argument("plan", type=Path, help="JSON file; see the plans beside the models of the zoo")
@@ -246,14 +256,25 @@ def replay(arguments: argparse.Namespace) -> int:
 
 def metrics(arguments: argparse.Namespace) -> int:
     from DLReconLib.evaluation import measure
+    from DLReconLib.figures import as_text
 
-    figures = measure(arguments.image, arguments.reference, arguments.mask, arguments.peak)
-    if arguments.json:
-        print(json_text(figures))
-        return DONE
-    for name, value in figures.items():
-        print(f"{name:12} {value:.6g}" if isinstance(value, float) else f"{name:12} {value}")
+    figures = measure(arguments.image, arguments.reference, arguments.mask, arguments.peak, arguments.labels)
+    if arguments.plots:
+        from DLReconLib.plots import save_plots
+
+        for path in save_plots(figures["curves"], arguments.plots):
+            print(f"dlrecon: {path}", file=sys.stderr)
+    print(json_text(figures) if arguments.json else as_text(figures))
     return DONE
+
+
+def evaluate(arguments: argparse.Namespace) -> int:
+    from DLReconLib.cohort import evaluate_cohort
+
+    outcome = evaluate_cohort(arguments.cases, arguments.out, arguments.device, show_progress(arguments.progress))
+    if arguments.progress != "json":
+        print(outcome.text)
+    return DONE if outcome.measured else FAILED
 
 
 def train(arguments: argparse.Namespace) -> int:
@@ -292,5 +313,6 @@ def worker(arguments: argparse.Namespace) -> int:
     return serve(arguments.folder, arguments.parent)
 
 
-VERBS = {"list": list_models, "show": show, "run": run, "replay": replay, "metrics": metrics, "train": train,
+VERBS = {"list": list_models, "show": show, "run": run, "replay": replay, "metrics": metrics,
+         "evaluate": evaluate, "train": train,
          "doctor": doctor, "demo": demo, "worker": worker}  # fmt: skip

@@ -25,7 +25,7 @@ def quality(array: Array, spacing: tuple[float, float, float], mask: Array | Non
         mask: (k, j, i), not 0 where it counts; without one, all that is not air.
 
     Returns a dict of floats, None where the image does not tell:
-        noise_sigma: standard deviation of the noise in tissue, unit of the image (see sigma_of_blocks).
+        noise_sigma: standard deviation of the noise in tissue, unit of the image (see figures_of_blocks).
         noise_white: the same from the finest details alone (see metrics.noise_sigma): far too low for noise that
             is correlated, as in CT.
         snr: mean of the tissue above air, over noise_sigma.
@@ -40,33 +40,37 @@ def quality(array: Array, spacing: tuple[float, float, float], mask: Array | Non
         raise ValueError(f"quality: array of shape {array.shape}; wanted (k, j, i) or (k, j, i, components)")
     if mask is not None and mask.shape != array.shape[:3]:
         raise ValueError(f"quality: mask {mask.shape} and image {array.shape[:3]}; wanted the same shape")
-    slices, (step_j, step_i), chosen = middle_slices(array, spacing, mask)
+    slices, step, chosen = middle_slices(array, spacing, mask)
     empty: dict[str, float | None] = dict.fromkeys(("noise_sigma", "noise_white", "snr", "sharpness", "contrast"))
     if not np.isfinite(slices).all() or slices.min() == slices.max():
         return empty
-    air = air_level(slices)
-    tissue = tissue_mask(np.maximum(slices, air)) if chosen is None else chosen
+    tissue = tissue_of(slices, chosen)
     if not tissue.any():
         return empty
     mean, spread = blocks(slices, tissue)
-    white = noise_sigma(slices, tissue)
-    sigma = sigma_of_blocks(spread) if len(spread) else white
-    signal = float(slices[tissue].mean(dtype=np.float64)) - air
-    found = find_edges(slices, (step_j, step_i), sigma, chosen, most=250)
-    dark, bright = np.percentile(mean, [5, 95]) - air if len(mean) else (0.0, 0.0)
-    return empty | {
-        "noise_sigma": sigma,
-        "noise_white": white,
-        "snr": signal / sigma if sigma > 0 else None,
+    figures = figures_of_blocks(mean, spread, air_level(slices))
+    found = find_edges(slices, step, figures["noise_sigma"] or 0.0, chosen, most=250)
+    return {
+        **empty,
+        **figures,
+        "noise_white": noise_sigma(slices, tissue),
         "sharpness": float(np.nanmin([falls_to(*mtf(found), 0.5), 0.5 / found.pixel])) if found else None,
-        "contrast": float((bright - dark) / (bright + dark)) if bright + dark > 0 else None,
     }
 
 
+def tissue_of(image: Array, mask: Array | None = None) -> Array:
+    """Where the mask is not 0; without a mask, what is brighter than air (see metrics.tissue_mask)."""
+    return tissue_mask(np.maximum(image, air_level(image))) if mask is None else mask != 0
+
+
 def middle_slices(
-    array: Array, spacing: tuple[float, float, float], mask: Array | None = None, most: int = SLICES
+    array: Array,
+    spacing: tuple[float, float, float],
+    mask: Array | None = None,
+    most: int = SLICES,
+    widest: int = WIDEST,
 ) -> tuple[Array, tuple[float, float], Array | None]:
-    """Up to `most` planes spread over the middle three fifths, at most 384 x 384 pixels from their middle.
+    """Up to `most` planes spread over the middle three fifths, at most `widest` pixels a side from their middle.
 
     Returns (s, j, i) float32, the spacing (j, i) in mm within it, and the mask there.
     """
@@ -77,7 +81,7 @@ def middle_slices(
     number = array.shape[axis]
     chosen = np.unique(np.linspace(0.2 * (number - 1), 0.8 * (number - 1), min(most, number)).round().astype(int))
     turned = np.moveaxis(array, axis, 0)
-    parts = tuple(slice(max(0, (n - WIDEST) // 2), max(0, (n - WIDEST) // 2) + WIDEST) for n in turned.shape[1:])
+    parts = tuple(slice(max(0, (n - widest) // 2), max(0, (n - widest) // 2) + widest) for n in turned.shape[1:])
     slices = np.ascontiguousarray(turned[chosen][(slice(None), *parts)], dtype=np.float32)
     inside = None if mask is None else np.moveaxis(mask, axis, 0)[chosen][(slice(None), *parts)] != 0
     left = tuple(s for n, s in enumerate(steps) if n != axis)
@@ -128,12 +132,30 @@ def blocks(slices: Array, tissue: Array, size: int = BLOCK) -> tuple[Array, Arra
     return mean[keep], spread[keep]
 
 
-def sigma_of_blocks(spread: Array, size: int = BLOCK) -> float:
-    """Noise from the standard deviations of squares: their 20th percentile, divided by what it is for pure white
-    noise (a chi distribution). The quietest squares hold no structure (Immerkaer's and Lee & Hoppel's premise:
-    homogeneous parts exist). Right for white and for moderately correlated noise; too high where no part of the
-    image is without structure."""
-    if not len(spread):
-        return 0.0
-    freedom = size**2 - 3
-    return float(np.quantile(spread, QUIET) / np.sqrt(1 - 0.8416 * np.sqrt(2 / freedom)))
+def figures_of_blocks(
+    mean: Array, spread: Array, air: float, times: Array | None = None, size: int = BLOCK
+) -> dict[str, float | None]:
+    """noise_sigma, snr and contrast (see quality) of the squares that blocks() gave; `times`: how often each counts.
+
+    The noise is the 20th percentile of their standard deviations, divided by what that is for white noise (a chi
+    distribution): the quietest squares hold no structure (the premise of Lee & Hoppel 1989, that homogeneous parts
+    exist). Right for white and for moderately correlated noise; too high where no part is without structure.
+    """
+    if len(mean) < 5:
+        return dict.fromkeys(("noise_sigma", "snr", "contrast"))
+    weights = np.ones(len(mean)) if times is None else times
+    quiet = np.sqrt(1 - 0.8416 * np.sqrt(2 / (size**2 - 3)))
+    sigma = float(_quantiles(spread, weights, [QUIET])[0] / quiet)
+    dark, bright = _quantiles(mean, weights, [0.05, 0.95]) - air
+    return {
+        "noise_sigma": sigma,
+        "snr": float((np.average(mean, weights=weights) - air) / sigma) if sigma > 0 else None,
+        "contrast": float((bright - dark) / (bright + dark)) if bright + dark > 0 else None,
+    }
+
+
+def _quantiles(values: Array, weights: Array, levels: list[float]) -> Array:
+    """Of values that count `weights` times each, in between by a straight line."""
+    order = np.argsort(values)
+    place = np.cumsum(weights[order]) - weights[order] / 2
+    return np.interp(np.array(levels) * weights.sum(), place, values[order])
