@@ -1,4 +1,4 @@
-"""A host for scripted modules of 3D Slicer: PySide6 with PythonQt's habits on the real MRML scene. Test equipment only."""
+"""A host for scripted modules of 3D Slicer: PySide6 with PythonQt's habits on the real MRML scene. For tests only."""
 
 from .host import Host, Module
 

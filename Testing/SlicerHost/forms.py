@@ -7,9 +7,8 @@ from PySide6 import QtCore, QtUiTools, QtWidgets
 from . import signals
 
 
-def load(path_or_bytes, parent, stand_ins: dict[str, type]):
-    """The widget of a .ui file. NotImplementedError names a class or a property that the host does not have."""
-    text = path_or_bytes if isinstance(path_or_bytes, bytes) else open(path_or_bytes, "rb").read()
+def load(text: bytes, parent, stand_ins: dict[str, type]):
+    """The widget of the text of a .ui file. NotImplementedError names a class or a property that the host does not have."""
     root = ET.fromstring(text)
     _check_classes(root, stand_ins)
     scene_connections = _take_connections(root)

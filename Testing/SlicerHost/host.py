@@ -17,13 +17,34 @@ import shiboken6
 import slicer
 import slicer.util
 import vtk
-from PySide6 import QtCore, QtWidgets
+from PySide6 import QtCore, QtTest, QtWidgets
 
-from . import annotations, connectors, dialogs, errors, extras, layout, namespaces, parameters, pythonqt, scripted
-from . import signals, window
+from . import (
+    annotations,
+    connectors,
+    dialogs,
+    errors,
+    extras,
+    layout,
+    namespaces,
+    parameters,
+    pythonqt,
+    scripted,
+    signals,
+    window,
+)
 from .errors import Swallowed
 
 PANEL_WIDTH = 500
+# The modules of Slicer whose logics are real here: slicer.modules.sequences.logic().
+LOGICS = {
+    "SubjectHierarchy": "vtkSlicerSubjectHierarchyModuleLogic",
+    "Markups": "vtkSlicerMarkupsLogic",
+    "Sequences": "vtkSlicerSequencesLogic",
+    "Segmentations": "vtkSlicerSegmentationsModuleLogic",
+    "Volumes": "vtkSlicerVolumesLogic",
+    "CropVolume": "vtkSlicerCropVolumeLogic",
+}
 
 
 class Log(logging.Handler):
@@ -107,8 +128,12 @@ class Host:
         self.log = Log()
         logging.getLogger().addHandler(self.log)
         self._exit.callback(logging.getLogger().removeHandler, self.log)
-        old = QtCore.qInstallMessageHandler(lambda kind, context, text: self.qt_messages.append(text))
+        old = QtCore.qInstallMessageHandler(self._qt_says)
         self._exit.callback(QtCore.qInstallMessageHandler, old)
+
+    def _qt_says(self, _kind, _context, text: str) -> None:
+        if "propagateSizeHints" not in text:  # the offscreen platform says it of each window
+            self.qt_messages.append(text)
 
     def _start_scene(self) -> None:
         self.scene = slicer.vtkMRMLScene()
@@ -117,18 +142,16 @@ class Host:
         self.logic = slicer.vtkSlicerApplicationLogic()
         self.logic.SetMRMLScene(self.scene)
         self.logic.SetTemporaryPath(self.folder)
-        self.logics = [slicer.vtkMRMLColorLogic()]
-        self.logic.SetColorLogic(self.logics[0])
-        for name in ("vtkSlicerSubjectHierarchyModuleLogic", "vtkSlicerMarkupsLogic", "vtkSlicerSequencesLogic",
-                     "vtkSlicerSegmentationsModuleLogic"):  # fmt: skip
-            self.logics.append(getattr(slicer, name)())
-        for one in self.logics:
+        colors = slicer.vtkMRMLColorLogic()
+        self.logic.SetColorLogic(colors)
+        self.logics = {name: getattr(slicer, kind)() for name, kind in LOGICS.items()}
+        for one in (colors, *self.logics.values()):
             if hasattr(one, "SetMRMLApplicationLogic"):
                 one.SetMRMLApplicationLogic(self.logic)
             one.SetMRMLScene(self.scene)
         slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(self.scene)
-        self.scene.AddNewNodeByClass("vtkMRMLCrosshairNode") if not self.scene.GetFirstNodeByClass(
-            "vtkMRMLCrosshairNode") else None  # fmt: skip
+        if self.scene.GetFirstNodeByClass("vtkMRMLCrosshairNode") is None:
+            self.scene.AddNewNodeByClass("vtkMRMLCrosshairNode")
 
     def _install(self) -> None:
         """The modules of Slicer's Python, for as long as the host is open."""
@@ -155,6 +178,11 @@ class Host:
             self._replace(sys.modules, name, module)
             if name.startswith("slicer."):
                 self._replace(vars(slicer), name.removeprefix("slicer."), module)
+        for name, logic in self.logics.items():
+            core = window.qSlicerLoadableModule(name, logic)
+            self.manager._modules[name] = core
+            setattr(modules, name.lower(), pythonqt.wrap(core))
+            setattr(module_names, name, name)
         self._replace(vars(slicer), "app", pythonqt.wrap(self.application))
         self._replace(vars(slicer), "mrmlScene", self.scene)
         self._replace(vars(slicer), "selfTests", {})
@@ -236,6 +264,14 @@ class Host:
                 raise TimeoutError(f"after {timeout} s still not: {getattr(condition, '__name__', condition)}")
             self.process_events(0.02)
 
+    def click(self, widget, x: int | None = None, y: int | None = None, button: str = "Left") -> None:
+        """A press and a release of the mouse on a widget as a module knows it, in its middle or at a point."""
+        shown = pythonqt.unwrap(widget)
+        place = QtCore.QPoint(shown.width() // 2 if x is None else x, shown.height() // 2 if y is None else y)
+        which = QtCore.Qt.MouseButton[f"{button}Button"]
+        QtTest.QTest.mouseClick(shown, which, QtCore.Qt.KeyboardModifier.NoModifier, place)
+        self.process_events()
+
     # -- the module
 
     def load_module(self, path) -> "Module":
@@ -315,7 +351,6 @@ class Module:
         self.holder = None
         self.core = window.qSlicerScriptedLoadableModule(str(path), self.name)
         self.core._build = self._build
-        self._entered = False
 
     @property
     def widget(self):
@@ -345,6 +380,7 @@ class Module:
     def _build(self, holder) -> None:
         holder.setMRMLScene(self.host.scene)
         self.holder = holder
+        holder._name = self.name
         scripted.instantiate(self.name, holder).setup()
 
     def enter(self) -> None:
@@ -352,15 +388,15 @@ class Module:
         if self.host.window is not None:
             self.host.window._show_module(self.core, self.holder)
             self.host.window.moduleSelector().selectModule(self.name)
-        if not self._entered:
-            self._entered = True
+        if not self.holder._entered:
+            self.holder._entered = True
             self._call("enter")
         self.host.process_events(0.02)
 
     def exit(self) -> None:
         """The user goes to another module."""
-        if self._entered:
-            self._entered = False
+        if self.holder is not None and self.holder._entered:
+            self.holder._entered = False
             self._call("exit")
         self.host.process_events()
 

@@ -1,69 +1,15 @@
-"""Slice views and the layout manager: real slice nodes and slice logics below, painted by Qt.
-
-VTK's render windows need OpenGL; the host paints the picture that the slice logic blends. Markups, outlines and corner
-texts, which displayable managers draw, are absent.
-"""
+"""Slice widgets and the layout manager: real slice nodes and slice logics below, widgets of the host above."""
 
 import xml.etree.ElementTree as ET
 
-import numpy as np
 import slicer
 import vtk
 from PySide6.QtCore import Property, QObject, Qt, Signal
-from PySide6.QtGui import QColor, QImage, QPainter
 from PySide6.QtWidgets import QBoxLayout, QGridLayout, QHBoxLayout, QLabel, QSlider, QTabWidget, QVBoxLayout, QWidget
-from vtk.util.numpy_support import vtk_to_numpy
+
+from .views import qMRMLSliceView
 
 COLORS = {"Red": "#f34a33", "Yellow": "#edd54c", "Green": "#6eb04b"}
-
-
-class qMRMLSliceView(QWidget):
-    """The picture of one slice."""
-
-    def __init__(self, parent, logic):
-        super().__init__(parent)
-        self._logic = logic
-        self.setMinimumSize(60, 60)
-        self._tag = logic.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: self.update())
-        self._error = None
-
-    def _picture(self) -> np.ndarray | None:
-        """(rows, columns, 3 or 4) uint8, first row at the bottom, or None where nothing is shown."""
-        port = self._logic.GetImageDataConnection()
-        if port is None:
-            return None
-        port.GetProducer().Update()
-        data = port.GetProducer().GetOutputDataObject(port.GetIndex())
-        if data is None or not data.GetNumberOfPoints() or data.GetPointData().GetScalars() is None:
-            return None
-        columns, rows, _ = data.GetDimensions()
-        return vtk_to_numpy(data.GetPointData().GetScalars()).reshape(rows, columns, -1)
-
-    def resizeEvent(self, event):
-        super().resizeEvent(event)
-        self._logic.ResizeSliceNode(max(1, self.width()), max(1, self.height()))
-
-    def paintEvent(self, event):
-        painter = QPainter(self)
-        painter.fillRect(self.rect(), QColor("black"))
-        picture = self._picture()
-        if picture is not None:
-            pixels = np.ascontiguousarray(picture[::-1, :, :3])
-            rows, columns, _ = pixels.shape
-            image = QImage(pixels.data, columns, rows, 3 * columns, QImage.Format.Format_RGB888)
-            painter.drawImage(self.rect(), image)
-
-    def scheduleRender(self) -> None:
-        self.update()
-
-    def forceRender(self) -> None:
-        self.repaint()
-
-    def sliceLogic(self):
-        return self._logic
-
-    def mrmlSliceNode(self):
-        return self._logic.GetSliceNode()
 
 
 class qMRMLSliceControllerWidget(QWidget):

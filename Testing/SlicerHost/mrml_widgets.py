@@ -3,8 +3,16 @@
 import slicer
 import vtk
 from PySide6.QtCore import Property, Signal
-from PySide6.QtWidgets import QAbstractItemView, QComboBox, QHBoxLayout, QTableView, QTableWidget, QTableWidgetItem
-from PySide6.QtWidgets import QVBoxLayout, QWidget
+from PySide6.QtWidgets import (
+    QAbstractItemView,
+    QComboBox,
+    QHBoxLayout,
+    QTableView,
+    QTableWidget,
+    QTableWidgetItem,
+    QVBoxLayout,
+    QWidget,
+)
 
 from .node_combobox import qMRMLNodeComboBox
 
@@ -173,9 +181,12 @@ class qSlicerScriptedLoadableModuleWidget(qSlicerWidget):
     def __init__(self, *args):
         super().__init__(*args)
         QVBoxLayout(self)
-        self._python, self._build = None, None
+        self._python, self._build, self._entered, self._name = None, None, False, ""
 
-    def self(self):  # noqa: PLR6301
+    isEntered = Property(bool, lambda self: self._entered)
+    moduleName = Property(str, lambda self: self._name)
+
+    def self(self):
         return self._python
 
     def reload(self) -> None:

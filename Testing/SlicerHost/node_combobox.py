@@ -1,4 +1,4 @@
-"""qMRMLNodeComboBox on a real scene: which nodes it lists, when it selects, and its signals in the order of the real one."""
+"""qMRMLNodeComboBox on a real scene: which nodes it lists, when it selects, and its signals in their real order."""
 
 import shiboken6
 import slicer

@@ -151,7 +151,7 @@ class Observed(list):
         super().__init__(values)
         self._where = (serializer, node, name)
 
-    def _saving(method):  # noqa: N805
+    def _saving(method):
         def changed(self, *args, **keywords):
             result = getattr(list, method)(self, *args, **keywords)
             serializer, node, name = self._where
@@ -160,9 +160,9 @@ class Observed(list):
 
         return changed
 
-    append, extend, insert, remove, pop, clear, sort, reverse, __setitem__, __delitem__, __iadd__ = map(
-        _saving, ("append extend insert remove pop clear sort reverse __setitem__ __delitem__ __iadd__").split()
-    )
+    append, extend, insert, remove, pop = map(_saving, ("append", "extend", "insert", "remove", "pop"))
+    clear, sort, reverse = map(_saving, ("clear", "sort", "reverse"))
+    __setitem__, __delitem__, __iadd__ = map(_saving, ("__setitem__", "__delitem__", "__iadd__"))
 
     def __add__(self, other):
         raise NotImplementedError("a parameter that is a list: + makes no new list; use +=")

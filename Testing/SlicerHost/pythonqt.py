@@ -1,7 +1,7 @@
 """Qt objects as PythonQt shows them to a scripted module: properties are attributes, classes know no inheritance.
 
-A Wrapper holds one PySide6 object. Nothing in PySide6 is patched: the stand-ins of the host itself are plain PySide6, and
-only what a module touches goes through wrappers.
+A Wrapper holds one PySide6 object. Nothing in PySide6 is patched: the stand-ins of the host are plain PySide6, and only
+what a module touches goes through wrappers.
 """
 
 import types

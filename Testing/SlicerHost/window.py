@@ -11,8 +11,8 @@ from PySide6.QtWidgets import (
     QScrollArea,
     QToolBar,
     QVBoxLayout,
+    QWidget,
 )
-from PySide6.QtWidgets import QWidget
 
 from .ctk_buttons import ctkCollapsibleButton, held
 from .mrml_widgets import qSlicerScriptedLoadableModuleWidget
@@ -65,6 +65,23 @@ class qSlicerScriptedLoadableModule(QObject):
 
     def logic(self):
         raise NotImplementedError("qSlicerScriptedLoadableModule.logic: scripted modules keep theirs in the widget")
+
+
+class qSlicerLoadableModule(QObject):
+    """A module of Slicer itself: its logic is real, it has no panel."""
+
+    def __init__(self, name: str, logic):
+        super().__init__()
+        self._name, self._module_logic = name, logic
+
+    name = Property(str, lambda self: self._name)
+    title = Property(str, lambda self: self._name)
+
+    def logic(self):
+        return self._module_logic
+
+    def widgetRepresentation(self):
+        raise NotImplementedError(f"slicer.modules.{self._name.lower()}.widgetRepresentation")
 
 
 class _FactoryManager(QObject):
