@@ -1,7 +1,7 @@
 import json
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, Union
 
 import numpy as np
 import slicer
@@ -47,12 +47,17 @@ See more in the <a href="https://github.com/DLRecon/SlicerDLRecon">documentation
 
 def registerSampleData():
     """Called when Slicer has started: images to try the module with."""
+    from DLReconPanel import sampleData
+
+    sampleData.register()
 
 
 #
 # DLReconParameterNode
 #
 
+# The binding of forms knows typing.Union only, and makes a node of each class: vtkMRMLVolumeNode is abstract.
+VolumeNode = Union[slicer.vtkMRMLScalarVolumeNode, slicer.vtkMRMLVectorVolumeNode, None]  # noqa: UP007
 
 @parameterNodeWrapper
 class DLReconParameterNode:
@@ -65,9 +70,9 @@ class DLReconParameterNode:
     keepType: dtype "input" instead of float32. feather: width of the soft edge in mm.
     """
 
-    inputVolume: slicer.vtkMRMLVolumeNode
-    outputVolume: slicer.vtkMRMLVolumeNode
-    resultVolume: slicer.vtkMRMLVolumeNode
+    inputVolume: VolumeNode
+    outputVolume: VolumeNode
+    resultVolume: VolumeNode
     allTimePoints: bool = True
     task: str = "denoise"
     modality: str = "auto"
@@ -212,6 +217,7 @@ class DLReconWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             (ui.setupButton, self.onSetup),
             (ui.wheelsButton, self.onWheels),
             (ui.logButton, self.onLog),
+            (ui.reasonsButton, self.onParameters),
             (ui.flickerButton, self.onFlickerToggled),
             (ui.residualButton, self.onResidual),
             (ui.explainButton, self.onExplain),
@@ -302,7 +308,7 @@ class DLReconWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if provenance is None:
             return
         ui.resultCollapsible.text = _("Result: {name}").format(name=node.GetName())
-        ui.trustLabel.text, ui.reasonsLabel.text = texts.trustHtml(provenance)
+        ui.trustLabel.text, ui.reasonsLabel.text = texts.trustHtml(provenance, ui.reasonsButton.checked)
         ui.figuresLabel.text = texts.figuresHtml(provenance)
         for label in (ui.reasonsLabel, ui.figuresLabel):
             label.visible = bool(label.text)
@@ -480,7 +486,8 @@ class DLReconWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             if not self._ready():
                 return
             parameters = self._parameterNode
-            options = choices.options(parameters) | {"uncertainty": False}
+            options = choices.options(parameters)
+            options.pop("uncertainty", None)  # takes too long for a look
             self._gallery = gallery.Gallery(
                 self.logic.client(), parameters.inputVolume, cards, options, choices.regionOf(parameters), self.useModel
             )
@@ -671,10 +678,19 @@ class DLReconLogic(ScriptedLoadableModuleLogic):
         findLibrary()
         return runs.startExplanation(self.client(), resultVolume, views.provenanceOf(resultVolume))
 
+    def installDependencies(self, wheels=None) -> None:
+        """Install all that learned models need, without asking: for scripts.
+
+        :param wheels: folder of wheel files to install from without the internet.
+        :raises RuntimeError: it failed; the message says what to do.
+        """
+        findLibrary()
+        setup.install("learned", wheels)
+
     def saveReport(self, resultVolume, path) -> None:
         """A page with the record of a result. Raises RuntimeError where this DLRecon cannot write one."""
         findLibrary()
-        setup.writeReport(resultVolume, views.provenanceOf(resultVolume), path)
+        views.writeReport(resultVolume, path)
 
     def recognise(self, volumeNode, asked="auto"):
         """(DICOM code or "", why) of the kind of image; remembered until the voxels change."""

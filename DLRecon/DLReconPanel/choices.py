@@ -1,6 +1,5 @@
 """What can be chosen in the panel, in plain words, and what the choices mean for the library."""
 
-import importlib.util
 import logging
 import os
 import sys
@@ -9,7 +8,7 @@ import numpy as np
 import slicer
 from slicer.i18n import tr as _
 
-from DLReconPanel import runs, texts
+from DLReconPanel import runs, setup, texts
 
 # Combo box (without "Combo") -> parameter.
 COMBOS = {
@@ -105,6 +104,7 @@ def explain(ui):
         ui.setupButton: _("Install what is missing. Nothing is installed without asking."),
         ui.wheelsButton: _("Install without the internet, from a folder of wheel files."),
         ui.logButton: _("The messages of the process that does the work."),
+        ui.reasonsButton: _("All that was checked, and what was found."),
         ui.fadeSlider: _("0 shows the input, 1 the result."),
         ui.flickerButton: _("Show input and result in turn."),
         ui.residualButton: _("Add a volume with input minus result: it should look like noise."),
@@ -180,7 +180,7 @@ def fillModels(combo, task, wanted, modality, why):
 
     cards = list_cards(task)
     best = recommended(task, modality, why)
-    missing = missingForLearned()
+    missing = setup.missingForLearned()
     items = []
     if best is not None:
         items.append(("auto", _("Recommended: {title}").format(title=best.title)))
@@ -214,11 +214,6 @@ def recommended(task, modality, why):
         return next((c for c in cards if modality in c.modalities), cards[-1] if cards else None)
 
 
-def missingForLearned():
-    """Packages that learned models need and that are not there; looked for without loading them."""
-    return [name for name in ("torch", "safetensors") if importlib.util.find_spec(name) is None]
-
-
 def modelSentence(card, modality):
     if card is None:
         return _("This method is not installed.")
@@ -236,7 +231,7 @@ def comparable(parameters, logic):
 
     modality, _why = logic.recognise(parameters.inputVolume, parameters.modality)
     cards = list_cards(parameters.task, modality or None)
-    if missingForLearned():
+    if setup.missingForLearned():
         cards = [card for card in cards if not card.learned]
     return sorted(cards, key=lambda card: (card.learned, card.id))
 
@@ -276,8 +271,9 @@ def options(parameters):
         "tile": (parameters.tile,) * 3 if parameters.tile else None,
         "precision": parameters.precision,
         "dtype": "input" if parameters.keepType else "float32",
-        "uncertainty": parameters.uncertainty,
     }
+    if parameters.uncertainty:
+        values["uncertainty"] = True
     if parameters.region != "whole":
         values["feather"] = parameters.feather
     return values

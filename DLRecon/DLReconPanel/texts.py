@@ -69,8 +69,11 @@ def cardHtml(card):
     return "".join(parts)
 
 
-def trustHtml(provenance):
-    """(heading with the light, reasons) as rich text; the colour has a word beside it for those who cannot see it."""
+def trustHtml(provenance, everything=False):
+    """(heading with the light, reasons) as rich text; the colour has a word beside it for those who cannot see it.
+
+    :param everything: also the checks that found nothing wrong.
+    """
     trust = provenance.get("trust")
     if not trust or trust.get("light") not in LIGHTS:
         return _("Trust: not judged"), ""
@@ -84,7 +87,8 @@ def trustHtml(provenance):
     heading = f"{_dot(light)} <b>{names[light]}</b>: {words[light]}"
     order = {"red": 0, "amber": 1, "green": 2}
     reasons = sorted(trust.get("reasons", []), key=lambda reason: order.get(reason.get("light"), 3))
-    lines = [f"{_dot(r.get('light'))} {html.escape(str(r.get('text', '')))}" for r in reasons]
+    shown = [r for r in reasons if everything or r.get("light") in ("red", "amber")]
+    lines = [f"{_dot(r.get('light'))} {html.escape(str(r.get('text', '')))}" for r in shown]
     return heading, "<br>".join(lines)
 
 

@@ -74,3 +74,8 @@ def figuresNode(outputVolume, rows):
             column.InsertNextValue(value if name == "figure" else float("nan") if value is None else float(value))
         table.AddColumn(column)
     return table
+
+
+def writeReport(outputVolume, path):
+    """A page with pictures, figures and the record of a result."""
+    raise RuntimeError("this DLRecon cannot write reports yet")
