@@ -61,6 +61,18 @@ def make_parser() -> argparse.ArgumentParser:
     verb.add_argument("--progress", choices=["auto", "bar", "json", "none"], default="auto")
     verb.add_argument("--overwrite", action="store_true", help="replace files that exist")
 
+    verb = verbs.add_parser("batch", help="a folder of images, again where it was interrupted")
+    verb.add_argument("input", type=Path, help="folder; image files and DICOM series in it and below it are cases")
+    verb.add_argument("output", type=Path, help="folder of the results, of manifest.jsonl and index.html")
+    add_options(verb)
+    verb.add_argument("--pattern", default="*", metavar="GLOB", help="only files of this name, or path below the folder")
+    verb.add_argument("--format", default="", metavar="EXT", help=".nrrd, .nii.gz, ... of all results (default: the "
+                      "input's, and .nrrd for DICOM)")  # fmt: skip
+    verb.add_argument("--jobs", type=int, default=1, metavar="N", help="so many at once, each in a process of its own")
+    verb.add_argument("--resume", action="store_true", help="go on: what is finished is left alone")
+    verb.add_argument("--overwrite", action="store_true", help="begin again, and replace files that exist")
+    verb.add_argument("--progress", choices=["auto", "bar", "json", "none"], default="auto")
+
     verb = verbs.add_parser("replay", help="repeat a run from its record and compare")
     verb.add_argument("record", type=Path, help="JSON file of --report, or an NRRD file that dlrecon wrote")
     verb.add_argument("--input", type=Path, help="where the input is now (default: where it was)")
@@ -307,6 +319,25 @@ def demo(arguments: argparse.Namespace) -> int:
     return DONE
 
 
+def batch(arguments: argparse.Namespace) -> int:
+    from DLReconLib.batch import run_batch, table
+
+    outcome = run_batch(
+        arguments.input,
+        arguments.output,
+        pattern=arguments.pattern,
+        form=arguments.format,
+        jobs=arguments.jobs,
+        resume=arguments.resume,
+        overwrite=arguments.overwrite,
+        progress=show_progress(arguments.progress),
+        **{name: getattr(arguments, name) for name in OPTIONS},
+    )
+    if arguments.progress != "json":
+        print(table(outcome))
+    return FAILED if outcome.failed else DONE
+
+
 def worker(arguments: argparse.Namespace) -> int:
     from DLReconLib.worker import main as serve
 
@@ -315,4 +346,4 @@ def worker(arguments: argparse.Namespace) -> int:
 
 VERBS = {"list": list_models, "show": show, "run": run, "replay": replay, "metrics": metrics,
          "evaluate": evaluate, "train": train,
-         "doctor": doctor, "demo": demo, "worker": worker}  # fmt: skip
+         "doctor": doctor, "demo": demo, "worker": worker, "batch": batch}  # fmt: skip

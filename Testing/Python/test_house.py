@@ -11,7 +11,7 @@ LIBRARY = Path(__file__).parents[2] / "DLReconLib"
 
 # Each module may import what is named beside it.
 ALLOWED = {
-    "cli": {"worker", "training", "evaluation", "doctor", "demo", "pipeline", "models", "io", "outputs", "progress",
+    "cli": {"batch", "worker", "training", "evaluation", "doctor", "demo", "pipeline", "models", "io", "outputs", "progress",
             "replay", "report", "card_text", "help", "cohort", "figures", "plots"},
     "outputs": {"claims", "derived", "headers", "io"},
     "demo": {"outputs", "pipeline", "io", "metrics", "progress", "volume"},
@@ -22,7 +22,7 @@ ALLOWED = {
     "wheels": set(),
     "evaluation": {"edges", "intervals", "io", "metrics", "quality", "spectrum", "tissues", "volume"},
     "cohort": {"cohort_page", "cohort_plan", "cohort_statistics", "evaluation", "figures", "inference", "io", "models",
-               "outputs", "pipeline", "progress", "tissues", "volume"},
+               "outputs", "pipeline", "progress", "quality", "tissues", "volume"},
     "cohort_plan": {"io", "models"},
     "cohort_statistics": {"figures", "intervals"},
     "cohort_page": {"cohort_statistics", "figures", "plots"},
@@ -62,6 +62,11 @@ ALLOWED = {
     "edges": set(),
     "models": set(),
     "progress": set(),
+    "batch": {"batch_page", "cases", "claims", "client", "io", "manifest", "models", "outputs", "pipeline", "progress",
+              "result", "volume"},
+    "batch_page": {"result", "volume"},
+    "cases": {"claims", "dicom", "headers"},
+    "manifest": set(),
     "client": {"job", "launch", "models", "protocol", "result", "volume"},
     "job": {"progress", "result", "volume"},
     "worker": {"explain", "pipeline", "inference", "protocol", "progress"},
