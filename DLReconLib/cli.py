@@ -65,7 +65,9 @@ def make_parser() -> argparse.ArgumentParser:
     verb.add_argument("input", type=Path, help="folder; image files and DICOM series in it and below it are cases")
     verb.add_argument("output", type=Path, help="folder of the results, of manifest.jsonl and index.html")
     add_options(verb)
-    verb.add_argument("--pattern", default="*", metavar="GLOB", help="only files of this name, or path below the folder")
+    verb.add_argument(
+        "--pattern", default="*", metavar="GLOB", help="only files of this name, or path below the folder"
+    )
     verb.add_argument("--format", default="", metavar="EXT", help=".nrrd, .nii.gz, ... of all results (default: the "
                       "input's, and .nrrd for DICOM)")  # fmt: skip
     verb.add_argument("--jobs", type=int, default=1, metavar="N", help="so many at once, each in a process of its own")
@@ -241,12 +243,9 @@ def show(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(card.to_dict(), indent=2))
         return DONE
-    print(f"{card.id}: {card.title}\n{card.summary}\n")
-    for name, value in card.to_dict().items():
-        if name in ("id", "title", "summary") or value in ("", {}, []):
-            continue
-        text = json.dumps(value, indent=2) if isinstance(value, dict) else value
-        print(f"{name}: {'; '.join(map(str, value)) if isinstance(value, tuple) else text}")
+    from DLReconLib.card_text import describe
+
+    print(describe(card))
     return DONE
 
 
