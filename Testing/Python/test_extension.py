@@ -20,7 +20,10 @@ COMPILER = shutil.which("cc") or shutil.which("cl")
 needs_cmake = pytest.mark.skipif(
     CMAKE is None or COMPILER is None, reason="cmake and a C compiler (project() asks for one) are not both installed"
 )
-needs_slicer = pytest.mark.skipif(find_spec("slicer") is None, reason="slicer-core is not installed")
+needs_slicer = pytest.mark.skipif(
+    find_spec("slicer") is None or find_spec("PySide6") is None,
+    reason="slicer-core and PySide6, which the test host needs, are not both installed",
+)
 JUNK = ("__pycache__", "*.pyc", ".*")
 MODULES = Path("lib", "Slicer-5.12", "qt-scripted-modules")
 
@@ -34,7 +37,7 @@ def run(*command: object, **options: object) -> subprocess.CompletedProcess:
 
 def copy_tree(target: Path) -> Path:
     """What CMake reads, in a folder of its own: tests may spoil it, and nobody edits it meanwhile."""
-    for folder in ("DLRecon", "DLReconLib", "Testing/SlicerStandIn", "Testing/Slicer"):
+    for folder in ("DLRecon", "DLReconLib", "Testing/SlicerStandIn", "Testing/SlicerHost", "Testing/Slicer"):
         shutil.copytree(ROOT / folder, target / folder, ignore=shutil.ignore_patterns(*JUNK))
     for file in ("CMakeLists.txt", "LICENSE.txt", "README.md", "Testing/CMakeLists.txt"):
         shutil.copy(ROOT / file, target / file)

@@ -89,11 +89,13 @@ def target(wrapper: "Wrapper"):
 
 
 def property_of(held, name: str):
-    """The QMetaProperty of that name, or None. objectName is also called name."""
+    """The QMetaProperty of that name, or None. objectName is also called name, where there is no property name."""
     if not isinstance(held, QtCore.QObject):
         return None
     meta = held.metaObject()
-    index = meta.indexOfProperty("objectName" if name == "name" else name)
+    index = meta.indexOfProperty(name)
+    if index < 0 and name == "name":
+        index = meta.indexOfProperty("objectName")
     return meta.property(index) if index >= 0 else None
 
 
