@@ -72,8 +72,10 @@ def figures_of(
     mask: Array | None = None,
     labels: Array | None = None,
     peak: float | None = None,
+    tissue: Array | None = None,
 ) -> dict[str, Any]:
-    """All figures of a scalar volume; the arrays lie on its grid.
+    """All figures of a scalar volume; the arrays lie on its grid. `tissue`: where noise and signal are measured when
+    there is no mask (default: what is not air in this very image).
 
     Raises ValueError for a mask that is empty, a constant image, or a data range that is not above 0.
     """
@@ -83,7 +85,7 @@ def figures_of(
     inside = None if mask is None else mask != 0
     if inside is not None and not inside.any():
         raise ValueError("the mask is empty; wanted at least one voxel above 0")
-    result = alone(array, spacing, inside, labels)
+    result = alone(array, spacing, inside, labels, tissue)
     local = None
     if reference is not None:
         top, how = (peak, "given") if peak is not None else range_of(reference)
@@ -104,16 +106,22 @@ def range_of(reference: Array) -> tuple[float, str]:
 
 
 def alone(
-    array: Array, spacing: tuple[float, float, float], mask: Array | None = None, labels: Array | None = None
+    array: Array,
+    spacing: tuple[float, float, float],
+    mask: Array | None = None,
+    labels: Array | None = None,
+    tissue: Array | None = None,
 ) -> dict[str, Any]:
     """What an image says by itself; names, units and formulas: see FIGURES in figures.py.
 
     Args:
         array: (k, j, i). spacing: (i, j, k) mm. mask: where it counts; without one, all that is not air.
         labels: tissues > 0 for CNR and bias; without them they are found (tissues.tissue_regions, bias_fit).
+        tissue: where noise and signal are measured, in place of the mask.
     """
     slices, step, chosen = middle_slices(array, spacing, mask, PLANES, widest=1024)
-    tissue = tissue_of(slices, chosen)
+    where = mask if tissue is None else tissue
+    tissue = tissue_of(slices, middle_slices(array, spacing, where, PLANES, widest=1024)[2])
     mean, spread = blocks(slices, tissue)
     air = air_level(slices)
     part = central(array)
@@ -121,7 +129,7 @@ def alone(
         **figures_of_blocks(mean, spread, air),
         "noise_white": noise_sigma(slices, tissue) if tissue.any() else None,
         "noise_air": air_sigma(array[part]),
-        "noise_uneven": unevenness(array[part], None if mask is None else mask[part]),
+        "noise_uneven": unevenness(array[part], None if where is None else where[part]),
         "squares": len(mean),
     }
     intervals: dict[str, Any] = bootstrap(len(mean), lambda times: figures_of_blocks(mean, spread, air, times))
