@@ -8,7 +8,7 @@ from . import signals
 
 
 def load(text: bytes, parent, stand_ins: dict[str, type]):
-    """The widget of the text of a .ui file. NotImplementedError names a class or a property that the host does not have."""
+    """The widget of the text of a .ui file. NotImplementedError names a class or property that the host lacks."""
     root = ET.fromstring(text)
     _check_classes(root, stand_ins)
     scene_connections = _take_connections(root)

@@ -125,8 +125,9 @@ class qSlicerLayoutManager(QObject):
             one.setParent(None)
         old = self._viewport.layout().takeAt(0)
         if old is not None and old.widget() is not None:
-            old.widget().setParent(None)
-            old.widget().deleteLater()
+            gone = old.widget()
+            gone.setParent(None)
+            gone.deleteLater()
         self._shown = []
         self._viewport.layout().addWidget(self._build(ET.fromstring(description)))
         for name in self._shown:

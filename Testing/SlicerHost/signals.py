@@ -1,4 +1,4 @@
-"""Signals as PythonQt connects them: by signature, with the arguments that the function takes, held until disconnect."""
+"""Signals as PythonQt connects them: by signature, with the arguments that a function takes, held until disconnect."""
 
 import types
 

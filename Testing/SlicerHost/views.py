@@ -1,7 +1,7 @@
 """A slice view: the picture that a real slice logic blends, painted by Qt, with VTK's interactor behind it.
 
-VTK's own rendering needs OpenGL and is left alone. What displayable managers draw (outlines of segments, markups, corner
-texts) is absent; texts that a module adds to the renderer itself are painted.
+VTK's own rendering needs OpenGL and is left alone. What displayable managers draw (outlines of segments, markups,
+corner texts) is absent; texts that a module adds to the renderer itself are painted.
 """
 
 import numpy as np
