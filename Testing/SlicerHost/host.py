@@ -1,7 +1,6 @@
 """Host: an application with a scene that loads a scripted module, shows it, clicks it and takes pictures of it."""
 
 import contextlib
-import ctypes
 import gc
 import importlib.util
 import logging
@@ -37,11 +36,6 @@ from . import (
 from .errors import Swallowed
 
 PANEL_WIDTH = 500
-
-if sys.version_info < (3, 12):
-    # PySide6 takes None for immortal, as it is from Python 3.12 on; before, each of its calls that returns None costs
-    # None a reference, and the process ends when none is left.
-    ctypes.c_ssize_t.from_address(id(None)).value += 1 << 40
 # The modules of Slicer whose logics are real here: slicer.modules.sequences.logic().
 LOGICS = {
     "SubjectHierarchy": "vtkSlicerSubjectHierarchyModuleLogic",
