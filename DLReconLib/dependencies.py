@@ -174,7 +174,7 @@ def check_python() -> None:
     """Raises DependencyError where packages do not exist for this Python."""
     if not PYTHONS[0] <= sys.version_info[:2] <= PYTHONS[1]:
         raise DependencyError(
-            f"Python {platform.python_version()} does not suit; wanted 3.10 to 3.13. Use Slicer 5.8 or later, or make "
+            f"Python {platform.python_version()} does not suit; wanted 3.10 to 3.13. Use Slicer 5.10 or later, or make "
             "an environment with a Python that suits."
         )
 

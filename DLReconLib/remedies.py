@@ -39,7 +39,7 @@ _INSTALLING = (
     (r"memoryerror|killed|code -9\b|status 137", "The memory was not enough: close other programs, then try again."),
     (
         r"requires-python|requires a different python",
-        "A package does not exist for this Python: use Python 3.10 to 3.13 (Slicer 5.8 or later).",
+        "A package does not exist for this Python: use Python 3.10 to 3.13 (Slicer 5.10 or later).",
     ),
     (
         r"no matching distribution found|could not find a version",

@@ -85,8 +85,11 @@ def _agreed(steps):
 
 
 def _pip(requirements, options):
-    packaging = getattr(slicer, "packaging", None)
-    if options or not hasattr(packaging, "pip_ensure"):
+    try:
+        from slicer import packaging  # Slicer 5.12 and later; importing slicer alone does not bring it
+    except ImportError:
+        packaging = None
+    if options or packaging is None:
         slicer.util.pip_install([*options, *requirements])
         return
     window = slicer.util.mainWindow() is not None
