@@ -4,12 +4,10 @@ Written against CTK's public interface (github.com/commontk/CTK, Libs/Widgets); 
 """
 
 from PySide6.QtCore import Property, QEvent, QSize, Qt, Signal
-from PySide6.QtGui import QColor, QPainter, QPalette, QPixmap
+from PySide6.QtGui import QIcon, QPainter, QPalette
 from PySide6.QtWidgets import (
     QAbstractButton,
-    QApplication,
     QCheckBox,
-    QColorDialog,
     QGroupBox,
     QPushButton,
     QSizePolicy,
@@ -155,8 +153,6 @@ class ctkCollapsibleGroupBox(QGroupBox):
     collapsed = Property(bool, lambda self: self._collapsed, lambda self, value: self.setChecked(not value))
     collapsedHeight = held(int, "_height")
 
-    _collapse_children = ctkCollapsibleButton._collapse
-
     def _title(self) -> int:
         return self.fontMetrics().height() + 8
 
@@ -176,13 +172,9 @@ class ctkCheckBox(QCheckBox):
 
     def __init__(self, *args):
         super().__init__(*args)
-        from PySide6.QtGui import QIcon
-
         self._icon, self._size = QIcon(), QSize(0, 0)
 
-    from PySide6.QtGui import QIcon as _QIcon
-
-    indicatorIcon = held(_QIcon, "_icon")
+    indicatorIcon = held(QIcon, "_icon")
     indicatorIconSize = held(QSize, "_size")
 
 
@@ -222,40 +214,6 @@ class ctkMenuButton(QPushButton):
     """A push button with a separate area that opens its menu."""
 
 
-class ctkColorPickerButton(QPushButton):
-    """A push button that shows a colour and lets the user pick another."""
-
-    colorChanged = Signal(QColor)
-    colorNameChanged = Signal(str)
-
-    def __init__(self, *args):
-        super().__init__(*args)
-        self._color, self._colorName, self._show, self._options = QColor("black"), "", True, 0
-        self.setCheckable(True)
-        self._paint()
-
-    def _paint(self) -> None:
-        picture = QPixmap(16, 16)
-        picture.fill(self._color)
-        self.setIcon(picture)
-        if self._show:
-            self.setText(self._colorName or self._color.name())
-
-    def setColor(self, color) -> None:
-        if color != self._color:
-            self._color = color
-            self._paint()
-            self.colorChanged.emit(color)
-
-    color = Property(QColor, lambda self: self._color, setColor)
-    colorName = held(str, "_colorName")
-    displayColorName = held(bool, "_show")
-    dialogOptions = held(int, "_options")
-
-    def changeColor(self):
-        self.setColor(QColorDialog.getColor(self._color, self))
-
-
 class ctkFittedTextBrowser(QTextBrowser):
     """A text browser as high as its text."""
 
@@ -273,9 +231,6 @@ class ctkFittedTextBrowser(QTextBrowser):
     hideDetailsText = held(str, "_hide")
     disableMouseScroll = held(bool, "_scroll")
 
-    def setCollapsibleText(self, text):
-        raise NotImplementedError("ctkFittedTextBrowser.setCollapsibleText")
-
     def _height(self) -> int:
         document = self.document().clone()
         document.setTextWidth(max(50, self.viewport().width()))
@@ -290,7 +245,3 @@ class ctkFittedTextBrowser(QTextBrowser):
     def resizeEvent(self, event):
         super().resizeEvent(event)
         self.updateGeometry()
-
-
-def application() -> QApplication:
-    return QApplication.instance()

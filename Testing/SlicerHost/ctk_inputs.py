@@ -2,7 +2,7 @@
 
 from PySide6.QtCore import Property, Qt, Signal
 from PySide6.QtGui import QIcon, QStandardItem
-from PySide6.QtWidgets import QComboBox, QFrame, QHBoxLayout, QLabel, QLineEdit, QMessageBox, QPushButton, QWidget
+from PySide6.QtWidgets import QComboBox, QHBoxLayout, QMessageBox, QPushButton, QWidget
 
 from . import dialogs
 from .ctk_buttons import held
@@ -182,27 +182,3 @@ class ctkMessageBox(QMessageBox):
 
     def open(self):
         raise NotImplementedError("ctkMessageBox.open: a message box that does not wait")
-
-
-class ctkExpandableWidget(QFrame):
-    """A frame that the user can make larger."""
-
-
-class ctkCoordinatesWidget(QWidget):
-    """Three numbers, separated by commas."""
-
-    coordinatesChanged = Signal("double*")
-
-    def __init__(self, *args):
-        raise NotImplementedError("ctkCoordinatesWidget")
-
-
-class ctkSearchBox(QLineEdit):
-    """A line edit to search with."""
-
-
-class ctkExpandButton(QLabel):
-    """An arrow that expands."""
-
-    def __init__(self, *args):
-        raise NotImplementedError("ctkExpandButton")

@@ -16,7 +16,6 @@ class ctkDoubleSlider(QWidget):
     sliderPressed = Signal()
     sliderReleased = Signal()
     rangeChanged = Signal(float, float)
-    pythonqt_signals = {}  # noqa: RUF012
 
     def __init__(self, *args):
         orientation = args[0] if args and isinstance(args[0], Qt.Orientation) else Qt.Orientation.Vertical
@@ -279,7 +278,6 @@ class ctkRangeWidget(QWidget):
     minimumValueChanged = Signal(float)
     maximumValueChanged = Signal(float)
     rangeChanged = Signal(float, float)
-    decimalsChanged = Signal(int)
 
     def __init__(self, *args):
         super().__init__(args[0] if args else None)

@@ -32,6 +32,11 @@ def hook(kind, error, trace) -> None:
     collect(error.with_traceback(trace), "observer or event handler")
 
 
+def thread(args) -> None:
+    """For threading.excepthook."""
+    collect(args.exc_value or args.exc_type(), f"thread {args.thread.name if args.thread else '?'}")
+
+
 def unraisable(args) -> None:
     """For sys.unraisablehook: __del__ and callbacks that have no caller."""
     collect(args.exc_value or args.exc_type(), f"unraisable in {args.object!r}")

@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 import tempfile
+import threading
 import time
 import types
 from pathlib import Path
@@ -121,10 +122,10 @@ class Host:
         self.process_events()
 
     def _hooks(self) -> None:
-        before = (sys.excepthook, sys.unraisablehook)
-        sys.excepthook, sys.unraisablehook = errors.hook, errors.unraisable
-        self._exit.callback(lambda: setattr(sys, "excepthook", before[0]))
-        self._exit.callback(lambda: setattr(sys, "unraisablehook", before[1]))
+        hooks = ((sys, "excepthook", errors.hook), (sys, "unraisablehook", errors.unraisable))
+        for owner, name, hook in (*hooks, (threading, "excepthook", errors.thread)):
+            self._exit.callback(setattr, owner, name, getattr(owner, name))
+            setattr(owner, name, hook)
         self.log = Log()
         logging.getLogger().addHandler(self.log)
         self._exit.callback(logging.getLogger().removeHandler, self.log)
@@ -432,7 +433,9 @@ class Module:
             if self.holder is not None and shiboken6.isValid(self.holder):
                 self.holder._python = None
                 shiboken6.delete(self.holder)
-            sys.modules.pop(self.name, None)
+            for name, module in list(sys.modules.items()):
+                if str(getattr(module, "__file__", None) or "").startswith(self._folder + os.sep):
+                    del sys.modules[name]
             if self._folder in sys.path:
                 sys.path.remove(self._folder)
             vtk.vtkObject.GlobalWarningDisplayOn()

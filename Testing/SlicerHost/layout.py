@@ -132,6 +132,7 @@ class qSlicerLayoutManager(QObject):
         self._viewport.layout().addWidget(self._build(ET.fromstring(description)))
         for name in self._shown:
             self._widgets[name].show()
+        self._viewport.layout().activate()
         self.layoutChanged.emit(self._node.GetViewArrangement())
 
     def _build(self, layout) -> QWidget:

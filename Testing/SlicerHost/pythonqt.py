@@ -10,7 +10,7 @@ import weakref
 import shiboken6
 from PySide6 import QtCore, QtWidgets
 
-from . import calls, enums, errors, signals
+from . import calls, enums, errors, real, signals
 
 # Python's own extras and Qt's names for things that PythonQt spells in another way.
 HIDDEN = {"tr", "connect", "disconnect", "emit", "receivers", "sender", "findChild", "findChildren", "property"}
@@ -215,6 +215,7 @@ class Wrapper(metaclass=Class):
             for child in held.children():
                 if child.objectName() == name:
                     return wrap(child)
+        _deny_lacking(held, name)
         raise AttributeError(f"{type(self).__name__} has no attribute named '{name}'")
 
     def __setattr__(self, name: str, value) -> None:
@@ -228,6 +229,7 @@ class Wrapper(metaclass=Class):
         elif isinstance(held, QtCore.QObject) and name.encode() in map(bytes, held.dynamicPropertyNames()):
             held.setProperty(name, unwrap(value))
         elif "_kind" in type(self).__dict__:
+            _deny_lacking(held, name)
             raise AttributeError(
                 f"'{name}' does not exist on {shown} and creating new attributes on C++ objects is not allowed"
             )
@@ -269,6 +271,13 @@ class Wrapper(metaclass=Class):
         return sorted({*named, *(n for n in dir(type(held)) if not n.startswith("_")), "className", "delete", "name"})
 
 
+def _deny_lacking(held, name: str) -> None:
+    """NotImplementedError for what the real class has and the stand-in has not."""
+    owner = real.lacking([base.__name__ for base in type(held).__mro__], name)
+    if owner is not None:
+        raise NotImplementedError(f"{owner}.{name}: Slicer has it, the host has not")
+
+
 def _member(wrapper, held, name: str):
     """A method, signal or enumeration value of a Qt object, or None."""
     special = calls.special(wrapper, held, name)
@@ -282,7 +291,7 @@ def _member(wrapper, held, name: str):
     if getattr(kind, "pythonqt_shell", None) is not None:
         kind = kind.pythonqt_shell
     found = getattr(kind, name, None)
-    if found is None or enums.only_in_qt6(kind, name):
+    if found is None or enums.only_in_qt6(kind, name) or real.denied(kind.__mro__, name):
         return None
     if enums.is_enum(found) or enums.is_enum_class(found):
         return enums.out(found)
