@@ -10,7 +10,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -98,12 +98,12 @@ def _key(options: dict[str, Any]) -> dict[str, Any]:
     from DLReconLib.pipeline import Options
 
     try:
-        Options(**options)
+        chosen = asdict(Options(**options))
     except TypeError as error:
         raise ValueError(f"options: {error}") from None
-    model = options.get("model", "auto")
-    weights = "" if model == "auto" else find_card(model).sha256
-    return json.loads(json.dumps({"software": f"DLRecon {DLReconLib.__version__}", "weights": weights, **options}))
+    weights = "" if chosen["model"] == "auto" else find_card(chosen["model"]).sha256
+    key = {"software": f"DLRecon {DLReconLib.__version__}", "weights": weights, **chosen}
+    return json.loads(json.dumps(key))  # as it comes back from the manifest
 
 
 def _check(source: Path, target: Path, pattern: str, jobs: int, cases: list[Case]) -> None:
@@ -241,10 +241,15 @@ class _Batch:
             hidden.unlink(missing_ok=True)
             raise
         record["seconds"] = time.perf_counter() - work.started
-        record["finished"] = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        self.manifest.append(json.loads(json_text(record)))
-        if not record["error"]:
-            os.replace(hidden, path)
+        record["finished"] = datetime.now(timezone.utc).isoformat()
+        try:
+            self.manifest.append(json.loads(json_text(record)))
+        finally:  # also where a Ctrl-C came while the line went to the disk
+            noted = self.manifest.records.get(case.name, {}).get("finished") == record["finished"]
+            if noted and not record["error"]:
+                os.replace(hidden, path)
+            else:
+                hidden.unlink(missing_ok=True)
 
     def store(self, case: Case, results: list[Result], hidden: Path) -> dict[str, Any]:
         """Write result and picture; what the manifest says of them."""

@@ -120,6 +120,7 @@ h2 { font-size: 1rem; margin: 0 0 .5rem; overflow-wrap: anywhere; }
 .small { font-size: .83rem; opacity: .75; margin: .25rem 0; overflow-wrap: anywhere; }
 main { display: grid; gap: 1rem; margin-top: 1rem; align-items: start;
   grid-template-columns: repeat(auto-fill, minmax(min(100%, 440px), 1fr)); }
+.failed { grid-column: 1 / -1; } .failed p { margin: 0; }
 article { border: 1px solid var(--line); border-radius: 8px; padding: .9rem; background: var(--soft); }
 figure { margin: 0; } img { width: 100%; border-radius: 4px; display: block; }
 figcaption { display: flex; justify-content: space-around; font-size: .8rem; opacity: .75; }

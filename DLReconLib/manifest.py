@@ -54,8 +54,8 @@ class Manifest:
             start = b"" if self._file.read(1) == b"\n" else b"\n"  # after a torn line
         self._file.write(start + json.dumps(record).encode() + b"\n")
         self._file.flush()
-        os.fsync(self._file.fileno())
         self.records[record["name"]] = record
+        os.fsync(self._file.fileno())
 
     def clear(self) -> None:
         self._file.truncate(0)
