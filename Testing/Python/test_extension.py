@@ -236,12 +236,14 @@ def test_catalogue_entry() -> None:
     assert (ROOT / "LICENSE.txt").is_file()
 
 
-@pytest.mark.parametrize("name", ["ICONURL", "SCREENSHOTURLS"])
-def test_picture_addresses_name_files_of_the_tree(name: str) -> None:
+@pytest.mark.parametrize(("name", "smallest"), [("ICONURL", (128, 128)), ("SCREENSHOTURLS", (800, 450))])
+def test_picture_addresses_name_files_of_the_tree(name: str, smallest: tuple[int, int]) -> None:
     for url in extension_variable(name).split():
         prefix = "https://raw.githubusercontent.com/DLRecon/SlicerDLRecon/main/"
         assert url.startswith(prefix)
-        assert min(png_size(ROOT / url.removeprefix(prefix))) >= 128
+        width, height = png_size(ROOT / url.removeprefix(prefix))
+        assert width >= smallest[0]
+        assert height >= smallest[1]
 
 
 def test_icon_is_what_its_script_draws() -> None:
