@@ -182,3 +182,17 @@ class ctkMessageBox(QMessageBox):
 
     def open(self):
         raise NotImplementedError("ctkMessageBox.open: a message box that does not wait")
+
+
+class ctkDoubleRangeSlider(QWidget):
+    """Only its name: it can be asked for, not made."""
+
+    def __init__(self, *args):
+        raise NotImplementedError("ctk.ctkDoubleRangeSlider")
+
+
+class ctkColorPickerButton(QPushButton):
+    """Only its name: it can be asked for, not made."""
+
+    def __init__(self, *args):
+        raise NotImplementedError("ctk.ctkColorPickerButton")

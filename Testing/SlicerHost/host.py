@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import importlib
 import importlib.util
 import logging
 import os
@@ -67,13 +68,16 @@ class Host:
     :param developer: developer mode, with the section Reload and Test.
     :param testing: as with `Slicer --testing`.
     :param size: (width, height) of the main window in pixels.
+    :param slicer_python: folder Base/Python of Slicer's source; its own ScriptedLoadableModule, parameterNodeWrapper
+        and i18n are then used in the place of the host's.
 
     Leaving the `with` raises AssertionError where exceptions were swallowed: see `errors`.
     """
 
-    def __init__(self, *, dark=False, main_window=True, developer=False, testing=False, size=(1500, 950)):
+    def __init__(self, *, dark=False, main_window=True, developer=False, testing=False, size=(1500, 950),
+                 slicer_python=None):  # fmt: skip
         self.dark, self.main_window, self.developer = dark, main_window, developer
-        self.testing, self.size = testing, size
+        self.testing, self.size, self.slicer_python = testing, size, slicer_python
         self.installed: list[tuple] = []
         self.samples: list[dict] = []
         self.qt_messages: list[str] = []
@@ -187,9 +191,24 @@ class Host:
         self._replace(vars(slicer), "mrmlScene", self.scene)
         self._replace(vars(slicer), "selfTests", {})
         self._replace(vars(slicer), "__getattr__", namespaces.slicer_attribute)
+        if self.slicer_python is not None:
+            self._install_real()
         self._replace(vars(slicer.util), "pip_install", packaging.pip_install)
         for name in ("loadVolume", "saveNode"):
             self._replace(vars(slicer.util), name, getattr(self, f"_{name}"))
+
+    def _install_real(self) -> None:
+        """Slicer's own files in the place of the host's versions."""
+        folder = str(Path(self.slicer_python) / "slicer")
+        slicer.__path__.append(folder)
+        self._exit.callback(slicer.__path__.remove, folder)
+        names = ("i18n", "ScriptedLoadableModule", "parameterNodeWrapper")
+        for name in names:
+            del sys.modules[f"slicer.{name}"], vars(slicer)[name]
+        for name in names:
+            importlib.import_module(f"slicer.{name}")
+        for name in [name for name in sys.modules if name.startswith("slicer.parameterNodeWrapper.")]:
+            self._exit.callback(sys.modules.pop, name, None)
 
     def _replace(self, where: dict, name: str, value) -> None:
         missing = object()
@@ -295,19 +314,21 @@ class Host:
         return Path(path)
 
     def save_scene(self, path) -> Path:
-        """The scene with its data: a .mrml in an empty folder, volumes beside it."""
-        path = Path(path)
-        self.scene.SetURL(str(path))
-        self.scene.SetRootDirectory(str(path.parent))
-        if not self.logic.SaveSceneToSlicerDataBundleDirectory(str(path.parent / path.stem), None):
-            raise OSError(f"scene could not be saved: {path}")
-        return path.parent / path.stem
+        """The scene with its data into a new folder of that name (without .mrml), as a data bundle before zipping."""
+        folder = Path(path).with_suffix("")
+        folder.mkdir(parents=True)
+        before = (self.scene.GetURL(), self.scene.GetRootDirectory())
+        if not self.logic.SaveSceneToSlicerDataBundleDirectory(str(folder), None):
+            raise OSError(f"scene could not be saved: {folder}")
+        self.scene.SetURL(before[0])
+        self.scene.SetRootDirectory(before[1])
+        return folder
 
     def load_scene(self, path) -> None:
-        """A saved scene (folder or .mrml) instead of this one, with the events of an application."""
+        """A saved scene instead of this one, with the events of an application."""
         path = Path(path)
-        if path.is_dir():
-            path = next(path.rglob("*.mrml"))
+        if not path.is_file():
+            path = next(path.with_suffix("").rglob("*.mrml"))
         self.scene.SetURL(str(path))
         if not self.scene.Connect():
             raise OSError(f"scene could not be loaded: {path}")
