@@ -59,6 +59,7 @@ def registerSampleData():
 # The binding of forms knows typing.Union only, and makes a node of each class: vtkMRMLVolumeNode is abstract.
 VolumeNode = Union[slicer.vtkMRMLScalarVolumeNode, slicer.vtkMRMLVectorVolumeNode, None]  # noqa: UP007
 
+
 @parameterNodeWrapper
 class DLReconParameterNode:
     """What the panel holds; it is saved with the scene. Names are those of the command line where both have them.
@@ -330,7 +331,7 @@ class DLReconWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         hasViews = slicer.app.layoutManager() is not None
         ui.previewButton.enabled = ui.compareButton.enabled = hasViews and not busy and not problem
         ui.closeGalleryButton.visible = self._gallery is not None and self._gallery.finished
-        ui.tryLabel.text = _("A few slices around those shown in the red view: seconds instead of minutes.")
+        ui.tryLabel.text = _("On a few slices around the red view: seconds, not minutes.")
         for name in ("imageCollapsible", "methodCollapsible"):
             getattr(ui, name).enabled = not busy
 

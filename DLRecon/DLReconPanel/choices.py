@@ -359,13 +359,18 @@ def fillGallery(table, entries):
     """One row a method, the best first."""
     import qt
 
-    heads = [_("Method"), _("Noise left"), _("Sharpness kept"), _("Error left")]
+    heads = [_("Method"), _("Noise left"), _("Sharpness"), _("Error left")]
     table.setRowCount(len(entries))
     table.setColumnCount(len(heads))
     table.setHorizontalHeaderLabels(heads)
     table.verticalHeader().setVisible(True)
     for row, entry in enumerate(entries):
-        cells = [entry.title, percent(entry.noise), percent(entry.sharpness), percent(entry.errorLeft)]
+        cells = [
+            entry.title,
+            percent(entry.noise),
+            "" if entry.sharpness is None else f"{entry.sharpness:.2f} /mm",
+            percent(entry.errorLeft),
+        ]
         if entry.state != "done":
             cells[1:] = [_("failed"), "", ""]
         for column, text in enumerate(cells):

@@ -12,9 +12,11 @@ from DLReconPanel import regions
 LAYOUT = 3877  # first number of the layouts; Slicer's own are below 1000
 VIEW = "DLReconTry"
 SLICES = 24
-VOXELS = 500_000  # a slab of this size takes seconds, not minutes
 FEWEST = 9
-ALIKE = 0.15  # of the noise: estimates of the error that are closer say nothing
+SIDE = 256  # voxels across the slab
+VOXELS = 350_000  # a slab of this size takes seconds, not minutes
+ALIKE = 0.3  # of the noise: estimates of the error that are closer say nothing
+WHITE = 0.75  # noise whose finest details are at least this strong is white; CT's and resampled images' is not
 ATTRIBUTE = "DLRecon.Preview"
 
 
@@ -38,29 +40,24 @@ class Entry:
 def slabBox(volumeNode, sliceNode=None):
     """((k0, k1), (j0, j1), (i0, i1)): some slices of the volume around the plane of a slice view.
 
-    They lie along the volume's axis that looks most towards the viewer. Without a slice view: the middle, along k.
+    They lie along the volume's axis that looks most towards the viewer; across it, large images are cut around the
+    middle of the view. Without a slice view: the middle of the volume, along k.
     """
-    shape = volumeNode.GetImageData().GetDimensions()[::-1]
-    matrix = regions.ijkToWorld(volumeNode)
-    axis, place = 0, shape[0] / 2
+    shape = np.array(volumeNode.GetImageData().GetDimensions()[::-1])
+    axis, place = 0, (shape - 1) / 2
     if sliceNode is not None:
         plane = slicer.util.arrayFromVTKMatrix(sliceNode.GetSliceToRAS())
-        normal, point = plane[:3, 2], plane[:3, 3]
+        matrix = regions.ijkToWorld(volumeNode)
         columns = matrix[:3, 2::-1]  # of k, j, i
-        towards = np.abs(normal @ (columns / np.linalg.norm(columns, axis=0)))
-        towards[[n < 2 for n in shape]] = -1
+        towards = np.abs(plane[:3, 2] @ (columns / np.linalg.norm(columns, axis=0)))
+        towards[shape < 2] = -1
         axis = int(np.argmax(towards))
-        middle = np.array([(n - 1) / 2 for n in shape])
-        middle[axis] = 0
-        start = columns @ middle + matrix[:3, 3]
-        step = float(normal @ columns[:, axis])
-        place = float(normal @ (point - start)) / step if step else shape[axis] / 2
-    plane = np.prod([n for a, n in enumerate(shape) if a != axis])
-    thickness = int(np.clip(VOXELS / plane, FEWEST, SLICES))
-    first = int(np.clip(round(place) - thickness // 2, 0, max(0, shape[axis] - thickness)))
-    box = [(0, n) for n in shape]
-    box[axis] = (first, min(shape[axis], first + thickness))
-    return tuple(box)
+        place = (np.linalg.inv(matrix) @ plane[:, 3])[2::-1]
+    size = np.minimum(shape, SIDE)
+    size[axis] = shape[axis]
+    size[axis] = min(shape[axis], int(np.clip(VOXELS * size[axis] / np.prod(size), FEWEST, SLICES)))
+    first = np.clip(np.rint(place - (size - 1) / 2), 0, shape - size).astype(int)
+    return tuple((int(a), int(a + n)) for a, n in zip(first, size, strict=True))
 
 
 class Gallery:
@@ -128,7 +125,7 @@ class Gallery:
         for interactor, tag in self._tags:
             interactor.RemoveObserver(tag)
         for renderer, actor in self._actors:
-            renderer.RemoveActor2D(actor)
+            renderer.RemoveViewProp(actor)
         self._tags, self._actors = [], []
         manager = slicer.app.layoutManager()
         if manager is not None and self._layoutBefore is not None and manager.layout >= LAYOUT:
@@ -151,13 +148,14 @@ class Gallery:
         entry.provenance = job.result.provenance
         figures = entry.provenance.get("figures") or {}
         before, after = figures.get("before") or {}, figures.get("after") or {}
-        noise = before.get("noise_sigma")
+        noise, white = before.get("noise_sigma"), before.get("noise_white") or 0.0
+        if noise and white > WHITE * noise:
+            noise = white  # holds less of the anatomy's texture
         if noise and after.get("noise_sigma") is not None:
             entry.noise = after["noise_sigma"] / noise
             left = error_left(self.source.array, job.result.volume.array, noise, after["noise_sigma"])
             entry.errorLeft = left / noise
-        if before.get("sharpness") and after.get("sharpness"):
-            entry.sharpness = after["sharpness"] / before["sharpness"]
+        entry.sharpness = after.get("sharpness")
 
     def _rank(self):
         """The least error first. Estimates without a reference do not tell close ones apart (see ranking.error_left):
@@ -252,7 +250,7 @@ class Gallery:
         actor.GetTextProperty().ShadowOn()
         renderer = view.renderWindow().GetRenderers().GetFirstRenderer()
         if renderer is not None:
-            renderer.AddActor2D(actor)
+            renderer.AddViewProp(actor)
             self._actors.append((renderer, actor))
             view.scheduleRender()
 
