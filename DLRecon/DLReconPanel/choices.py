@@ -365,12 +365,8 @@ def fillGallery(table, entries):
     table.setHorizontalHeaderLabels(heads)
     table.verticalHeader().setVisible(True)
     for row, entry in enumerate(entries):
-        cells = [
-            entry.title,
-            percent(entry.noise),
-            "" if entry.sharpness is None else f"{entry.sharpness:.2f} /mm",
-            percent(entry.errorLeft),
-        ]
+        sharpness = "" if entry.sharpness is None else f"{entry.sharpness:.2f} /mm"
+        cells = [entry.title, percent(entry.noise), sharpness, percent(entry.errorLeft)]
         if entry.state != "done":
             cells[1:] = [_("failed"), "", ""]
         for column, text in enumerate(cells):

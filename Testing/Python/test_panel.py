@@ -516,3 +516,42 @@ def test_no_window():
         assert not panel.ui.previewButton.enabled
         result = panel.apply()
         assert voxels(result).std() < voxels(panel.volume).std()
+
+
+class TestBatch:
+    """Resources/Examples/batch.py, as Slicer runs it without a window."""
+
+    @pytest.fixture
+    def batch(self, tmp_path):
+        import importlib.util
+
+        path = ROOT / "DLRecon" / "Resources" / "Examples" / "batch.py"
+        spec = importlib.util.spec_from_file_location("batch_example", path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        with Host(main_window=False) as host:
+            panel = Panel(host)
+            slicer.util.saveNode(panel.volume, str(tmp_path / "one.nrrd"))
+            voxels(panel.volume)[...] = 1
+            slicer.util.saveNode(panel.volume, str(tmp_path / "constant.nrrd"))
+            yield module
+
+    def test_files_in_files_out(self, batch, tmp_path, capsys):
+        before = images()
+        arguments = ["--output", str(tmp_path / "out"), "--model", "classical/gaussian"]
+        files = [str(tmp_path / f"{name}.nrrd") for name in ("constant", "one", "absent")]
+        assert batch.main([*arguments, *files]) == 1
+        out = capsys.readouterr().out
+        assert "constant.nrrd: failed: image is constant" in out
+        assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["one-denoise.json", "one-denoise.nrrd"]
+        assert images() == before
+        assert batch.main([*arguments, files[1]]) == 0
+        assert "there already" in capsys.readouterr().out
+        made = slicer.util.loadVolume(str(tmp_path / "out" / "one-denoise.nrrd"), {"show": False})
+        source = slicer.util.loadVolume(files[1], {"show": False})
+        np.testing.assert_allclose(matrix(made), matrix(source), atol=1e-6)
+        assert voxels(made).std() < voxels(source).std()
+        assert json.loads((tmp_path / "out" / "one-denoise.json").read_text())["model"]["id"] == "classical/gaussian"
+
+    def test_wrong_arguments(self, batch):
+        assert batch.main([]) == 2

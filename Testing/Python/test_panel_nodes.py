@@ -14,8 +14,9 @@ vtk = pytest.importorskip("vtk", reason=REASON)
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [path for path in (str(ROOT), str(ROOT / "DLRecon")) if path not in sys.path]
 
-from DLReconLib.client import Client  # noqa: E402
 from DLReconPanel import regions, runs, sequences  # noqa: E402
+
+from DLReconLib.client import Client  # noqa: E402
 
 SHAPE = (12, 16, 14)  # (k, j, i)
 GAUSSIAN = {"task": "denoise", "model": "classical/gaussian", "strength": 1.0}
