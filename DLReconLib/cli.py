@@ -14,11 +14,13 @@ from DLReconLib.outputs import (
     check_again,
     check_dicom,
     check_outputs,
+    check_page,
     check_png,
     files_of,
     json_text,
     write_again,
     write_results,
+    write_text,
 )
 from DLReconLib.progress import Cancelled, Progress, silent
 
@@ -265,6 +267,20 @@ def replay(arguments: argparse.Namespace) -> int:
     return FAILED if found.verdict == again.DIFFERS else DONE
 
 
+def report(arguments: argparse.Namespace) -> int:
+    from DLReconLib import report as pages
+    from DLReconLib.replay import read_record
+
+    check_page(arguments)
+    record = read_record(arguments.record)
+    before, after, notes = pages.images_of(record, arguments.record.parent, arguments.input, arguments.result)
+    write_text(arguments.output, pages.report(record, before, after, notes, str(arguments.record)))
+    for note in notes:
+        print(f"dlrecon: warning: {note}", file=sys.stderr)
+    print(arguments.output)
+    return DONE
+
+
 def metrics(arguments: argparse.Namespace) -> int:
     from DLReconLib.evaluation import measure
     from DLReconLib.figures import as_text
@@ -343,6 +359,6 @@ def worker(arguments: argparse.Namespace) -> int:
     return serve(arguments.folder, arguments.parent)
 
 
-VERBS = {"list": list_models, "show": show, "run": run, "replay": replay, "metrics": metrics,
+VERBS = {"list": list_models, "show": show, "run": run, "replay": replay, "report": report, "metrics": metrics,
          "evaluate": evaluate, "train": train,
          "doctor": doctor, "demo": demo, "worker": worker, "batch": batch}  # fmt: skip

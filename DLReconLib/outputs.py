@@ -81,6 +81,17 @@ def check_again(arguments: argparse.Namespace) -> None:
         check_output(arguments.output, False, [arguments.record, *filter(None, [arguments.input, arguments.mask])])
 
 
+def check_page(arguments: argparse.Namespace) -> None:
+    """Raises where the page of a report could not be written, or would replace what it is made from."""
+    path = arguments.output
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise ValueError(f"{path}: a report is a page; wanted a name that ends in .html")
+    if not path.absolute().parent.is_dir() or path.is_dir():
+        raise FileNotFoundError(f"{path}: wanted a file in a folder that exists")
+    if path.exists() and not arguments.overwrite:
+        raise FileExistsError(f"{path} exists; give --overwrite or another name")
+
+
 def write_again(path: Path, results: Sequence[Any]) -> None:
     """What a repeated run gave, with its own record."""
     from DLReconLib.io import write_series, write_volume

@@ -43,10 +43,12 @@ ALL = dict(
     DeviceSerialNumber="123", SoftwareVersions="VB1",
 )
 KIND = {
-    "CT": dict(ImageType=["ORIGINAL", "PRIMARY", "AXIAL"], KVP=120, PatientPosition="HFS", RescaleType="HU", PixelRepresentation=0),
+    "CT": dict(ImageType=["ORIGINAL", "PRIMARY", "AXIAL"], KVP=120, RescaleType="HU", PixelRepresentation=0,
+               PatientPosition="HFS"),
     "MR": dict(
         ImageType=["ORIGINAL", "PRIMARY", "OTHER"], ScanningSequence="SE", SequenceVariant="NONE", ScanOptions="",
-        MRAcquisitionType="2D", RepetitionTime=500, EchoTime=10, EchoTrainLength=1, PatientPosition="HFS", PixelRepresentation=0,
+        MRAcquisitionType="2D", RepetitionTime=500, EchoTime=10, EchoTrainLength=1, PixelRepresentation=0,
+        PatientPosition="HFS",
     ),
     "PT": dict(
         ImageType=["ORIGINAL", "PRIMARY"], Units="BQML", CountsSource="EMISSION", SeriesType=["STATIC", "IMAGE"],
