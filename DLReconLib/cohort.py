@@ -17,7 +17,6 @@ from DLReconLib.models import find_card
 from DLReconLib.outputs import json_text, write_text
 from DLReconLib.pipeline import Options, reconstruct
 from DLReconLib.progress import Progress, silent
-from DLReconLib.quality import tissue_of
 from DLReconLib.tissues import otsu
 from DLReconLib.volume import Volume
 
@@ -117,15 +116,15 @@ def _reason(error: BaseException) -> str:
 
 @dataclass(frozen=True)
 class Given:
-    """The files of a case, read. peak: data range. tissue: where noise is measured, the same for all methods: the
-    mask, else the tissue of the reference, else of the image."""
+    """The files of a case, read. peak: data range. guide: where tissue and edges are found for all methods: the
+    reference, else the image."""
 
     image: Volume
     reference: Array | None
     mask: Array | None
     labels: Array | None
     peak: float | None
-    tissue: Array
+    guide: Array
 
 
 def read_case(case: Case) -> Given:
@@ -142,7 +141,7 @@ def read_case(case: Case) -> Given:
     peak = case.peak
     if peak is None and arrays["reference"] is not None:
         peak = range_of(clean)[0]
-    return Given(image, **arrays, peak=peak, tissue=tissue_of(clean, arrays["mask"]))
+    return Given(image, **arrays, peak=peak, guide=clean)
 
 
 def result_of(
@@ -178,7 +177,7 @@ def options_of(method: Method, device: str) -> Options:
 
 
 def _measure(outcome: Outcome, method: Method, case: Case, image: Volume, given: Given) -> None:
-    found = figures_of(image, given.reference, given.mask, given.labels, given.peak, given.tissue)
+    found = figures_of(image, given.reference, given.mask, given.labels, given.peak, given.guide)
     figures = {name: found.get(name) for name in FIGURES}
     notes = {"labels": found.get("labels", {}), "cnr": found["cnr"], "cnr_regions": found["cnr_regions"]}
     if given.labels is not None:

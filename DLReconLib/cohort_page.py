@@ -15,16 +15,17 @@ SHORT = ("psnr", "ssim", "noise_sigma", "snr", "mtf50", "dice")
 GROUPS = {"Task": TASK, "Against the reference": AGAINST, "Noise": NOISE, "Structure": STRUCTURE}
 STYLE = """
 :root { color-scheme: light dark; --line: #8884; --soft: #8881; --mark: #1f6fb4; }
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 74rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.6rem; margin-bottom: .2rem; } h2 { margin-top: 2.4rem; border-bottom: 1px solid var(--line); }
 h3 { margin: 1.6rem 0 .4rem; } h3 small { font-weight: normal; opacity: .7; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9rem; }
-th, td { padding: .25rem .7rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
-th:first-child, td:first-child, td.words { text-align: left; } td.words { white-space: normal; }
+th, td { padding: .25rem .5rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
+th:first-child, td:first-child, th.words, td.words { text-align: left; } td.words { white-space: normal; }
 .figure { display: flex; flex-wrap: wrap; gap: 1.2rem; align-items: flex-start; }
+.figure > .scroll { flex: 1 1 30rem; } td small { display: block; opacity: .75; }
 img { background: #fff; border-radius: 4px; max-width: 100%; }
 .scroll { overflow-x: auto; } .note { opacity: .75; font-size: .9rem; } .warn { color: #b3541e; }
-b.better { color: var(--mark); } summary { cursor: pointer; }
+b.better { color: var(--mark); } b.worse { color: #b3541e; } summary { cursor: pointer; }
 """
 
 
@@ -123,10 +124,12 @@ def _table(head: list[str], rows: list[list[str]], words: frozenset[int] = froze
         "<tr>" + "".join(f"<td{' class=words' if n in words else ''}>{c}</td>" for n, c in enumerate(row)) + "</tr>"
         for row in rows
     )
-    return f"<table><thead><tr>{''.join(f'<th>{h}</th>' for h in head)}</tr></thead><tbody>{body}</tbody></table>"
+    titles = "".join(f"<th{' class=words' if n in words else ''}>{h}</th>" for n, h in enumerate(head))
+    return f"<table><thead><tr>{titles}</tr></thead><tbody>{body}</tbody></table>"
 
 
-def _figure(result: FigureResult, about: Figure) -> str:
+def _figure(result: FigureResult, about: Figure, said: str) -> str:
+    """One figure of all methods; `said`: the warning that the page has given already."""
     from DLReconLib.plots import draw_boxes
 
     way = {1: "more is better", -1: "less is better", 0: "no better direction"}[about.better]
@@ -135,7 +138,7 @@ def _figure(result: FigureResult, about: Figure) -> str:
     if not result.cases:
         return title + "<p class=warn>no case has it from every method: nothing is compared</p>"
     box = _picture(
-        lambda axes: draw_boxes(axes, result.values, about.unit), 1.6 + 1.1 * len(result.values), result.name
+        lambda axes: draw_boxes(axes, result.values, about.unit), 1.6 + 0.75 * len(result.values), result.name
     )
     rows = [
         [escape(s.method), number(s.mean), span(s.interval), number(s.sd), number(s.median)] for s in result.summaries
@@ -157,9 +160,38 @@ def _figure(result: FigureResult, about: Figure) -> str:
     notes = [f"{len(result.cases)} common cases"]
     if result.left_out:
         notes.append(f"without this figure: {escape(', '.join(result.left_out))}")
-    warning = f"<p class=warn>{reach(result)}</p>" if reach(result) else ""
+    warning = f"<p class=warn>{reach(result)}</p>" if reach(result) not in ("", said) else ""
     words = f"<p class=note>{'; '.join(notes)}</p>{warning}"
     return f"{title}<div class=figure>{box}<div class=scroll>{means}<br>{tests}{words}</div></div>"
+
+
+def _short(outcome: Any, said: str) -> str:
+    """The main figures in one table: the mean of each method, and below it the difference from the input."""
+    results = [r for r in outcome.results if r.name in SHORT and r.cases]
+    rows = []
+    for r in results:
+        about = FIGURES[r.name]
+        row = [f"{escape(about.title)}<small>{escape(about.unit)}</small>"]
+        against = {c.second: c for c in r.comparisons if c.first == "input"}
+        means = {s.method: number(s.mean) for s in r.summaries}
+        for method in outcome.figures:
+            cell, found = means.get(method, "–"), against.get(method)
+            if found and found.better == "input":
+                cell = f"<b class=worse>{cell}</b>"
+            if found and found.p is not None:
+                change = f"{found.test.difference:+.3g} {span(found.test.interval)}"
+                cell = f"<b class=better>{cell}</b>" if found.better == method else cell
+                cell += f"<small>{change}<br>p = {found.p:.3g}</small>"
+            row.append(cell)
+        rows.append(row)
+    if not rows:
+        return "<h2>In short</h2><p class=warn>Nothing could be compared.</p>"
+    table = _table(["mean over the common cases", *map(escape, outcome.figures)], rows)
+    note = (
+        "<p class=note>Below each mean: the difference from the input with its 95 % interval, and Wilcoxon's p after "
+        "Holm's correction. Blue: better than the input, brown: worse, p &lt; 0.05.</p>"
+    )
+    return f"<h2>In short</h2><div class=scroll>{table}</div>{note}" + (f"<p class=warn>{said}</p>" if said else "")
 
 
 def _curves(outcome: Any) -> str:
@@ -217,16 +249,10 @@ def as_page(outcome: Any) -> str:
     """The page: HTML with everything inside it, no script, nothing loaded from elsewhere."""
     plan, results = outcome.plan, {r.name: r for r in outcome.results}
     methods = ", ".join(escape(m.name) + (f" ({escape(m.model)})" if m.model else "") for m in plan.methods)
-    short = [
-        f"<li><b>{escape(FIGURES[n].title)}</b>: {escape(sentence(results[n], c))}</li>"
-        for n in SHORT
-        if n in results
-        for c in results[n].comparisons
-        if "input" in (c.first, c.second)
-    ]
-    parts = [f"<h2>In short</h2><ul>{''.join(short)}</ul>" if short else "", _failures(outcome)]
+    said = max((reach(r) for r in outcome.results), key=[reach(r) for r in outcome.results].count, default="")
+    parts = [_short(outcome, said), _failures(outcome)]
     for title, table in GROUPS.items():
-        here = [_figure(results[n], f) for n, f in table.items() if n in results]
+        here = [_figure(results[n], f, said) for n, f in table.items() if n in results]
         if here:
             parts += [f"<h2>{title}</h2>", _task_words(outcome) if table is TASK else "", *here]
     plots = "" if _picture(lambda axes: None, 1, "") else "<p class=warn>matplotlib is not installed: no plots.</p>"
@@ -241,8 +267,9 @@ def as_page(outcome: Any) -> str:
 cases. Intervals of means are Student's t, 95 %. p is Wilcoxon's signed-rank test, two-sided, exact up to 50 pairs
 without ties, corrected by Holm for all comparisons of a figure; figures are not corrected for one another. A difference
 that is not shown is not shown to be absent. The boxes are quartiles, the whiskers reach to 1.5 times their distance,
-each line is a case. Without a mask, noise and signal are measured in the tissue of the reference (or of the input),
-the same for all methods. In figures.csv the intervals are within one image, by a bootstrap over its regions.</p>
+each line is a case. Noise is measured in the mask, else in the tissue of the reference (or of the input), sharpness at
+the edges of the reference (or of the input): at the same places for all methods. In figures.csv the intervals are
+within one image, by a bootstrap over its regions.</p>
 </body></html>
 """
 

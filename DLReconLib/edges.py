@@ -18,6 +18,7 @@ Array = np.ndarray
 REACH = 6.0  # pixels on either side of an edge that are looked at
 ALONG = 2.0  # pixels along an edge: few enough that its curvature does not blur it
 BIN = 0.125  # pixels, width of a bin of the edge spread function
+BINS = round(2 * REACH / BIN)
 FEWEST = 12  # edges below which nothing is claimed
 
 
@@ -27,7 +28,7 @@ class Edges:
 
     total, count: (n, bins) sum and number of the pixel values (0 at the dark plateau, 1 at the bright one) by signed
     distance. distance: (bins) mm, of the middles of the bins. width: (n) mm, standard deviation of the fitted error
-    function. step: (n) height in the unit of the image. pixel: mm.
+    function. step: (n) height in the unit of the image; both in the guide, where there was one. pixel: mm.
     """
 
     total: Array
@@ -42,7 +43,12 @@ class Edges:
 
 
 def find_edges(
-    slices: Array, spacing: tuple[float, float], noise: float, mask: Array | None = None, most: int = 400
+    slices: Array,
+    spacing: tuple[float, float],
+    noise: float,
+    mask: Array | None = None,
+    most: int = 400,
+    guide: Array | None = None,
 ) -> Edges | None:
     """The clean, isolated edges in the planes of a stack.
 
@@ -50,42 +56,65 @@ def find_edges(
         slices: (s, j, i), any unit. spacing: (j, i) mm. mask: (s, j, i), where an edge may lie.
         noise: standard deviation, in the unit of the image; edges below five times it are left out.
         most: how many edges to measure; chosen evenly among the strong ones, the same at every call.
+        guide: (s, j, i), an image of the same scene, in which the edges are found; `noise` is then the guide's.
+            Versions of one image must be measured at the same edges: in each for itself, a noisy one shows only its
+            strongest and a smooth one its faint ones too.
 
     Returns None where fewer than 12 are found.
     """
+    found = None
     for scale in (1.0, 2.0, 4.0):  # a coarser look where the edges are wider than the window
-        found = _measure(slices, spacing, noise, mask, most, scale)
-        if found is not None and np.median(found.width) < 0.25 * REACH * scale * found.pixel:
-            return found
+        found = _measure(slices, spacing, noise, mask, most, scale, slices if guide is None else guide)
+        if found is not None and _width(found) < 0.25 * REACH * scale * found.pixel:
+            break
     return found
 
 
+def _width(edges: Edges) -> float:
+    """mm, half the distance between 16 % and 84 % of the edge spread: a Gaussian's standard deviation."""
+    spread = edge_spread(edges)
+    rising = np.maximum.accumulate((spread - spread[:8].mean()) / (spread[-8:].mean() - spread[:8].mean()))
+    return float(edges.distance[np.searchsorted(rising, 0.84)] - edges.distance[np.searchsorted(rising, 0.16)]) / 2
+
+
 def _measure(
-    slices: Array, spacing: tuple[float, float], noise: float, mask: Array | None, most: int, scale: float
+    slices: Array,
+    spacing: tuple[float, float],
+    noise: float,
+    mask: Array | None,
+    most: int,
+    scale: float,
+    guide: Array,
 ) -> Edges | None:
     pixel = float(np.sqrt(spacing[0] * spacing[1]))
-    place, normal = _candidates(slices, spacing, noise, mask, most, scale)
+    place, normal = _candidates(guide, spacing, noise, mask, most, scale)
     if len(place) < FEWEST:
         return None
-    value, distance, inside = _around(slices, spacing, place, normal, scale * REACH * pixel, ALONG * pixel)
-    low, step, centre, width, misfit = _fit(value, distance, inside, scale * pixel)
     flat = scale * REACH * pixel
+    value, distance, inside = _around(guide, spacing, place, normal, flat, ALONG * pixel)
+    low, step, centre, width, misfit = _fit(value, distance, inside, scale * pixel)
     good = (step > 5 * noise) & (np.abs(centre) < 0.3 * flat) & (width < 0.4 * flat)
     good &= misfit < np.sqrt((1.5 * noise) ** 2 + (0.1 * step) ** 2)
     if good.sum() < FEWEST:
         return None
-    value, distance, inside = value[good], distance[good], inside[good]
-    level = (value - low[good, None]) / step[good, None]
-    bins = round(2 * REACH / BIN)
+    if guide is not slices:
+        value = _around(slices, spacing, place, normal, flat, ALONG * pixel)[0]
+    # The guide's plateaus serve for both: what is left over or lacking is taken out after pooling, where noise is low.
+    level = (value[good] - low[good, None]) / step[good, None]
     size = scale * BIN * pixel
-    index = np.floor((distance - centre[good, None]) / size).astype(int) + bins // 2
-    inside &= (index >= 0) & (index < bins)
-    flat_index = (np.arange(len(level))[:, None] * bins + index)[inside]
-    total, count = (
-        np.bincount(flat_index, weights, minlength=len(level) * bins).reshape(len(level), bins)
-        for weights in (level[inside], None)
-    )
-    return Edges(total, count.astype(float), (np.arange(bins) - bins // 2 + 0.5) * size, width[good], step[good], pixel)
+    total, count = _binned(level, distance[good] - centre[good, None], inside[good], size)
+    distance = (np.arange(BINS) - BINS // 2 + 0.5) * size
+    return Edges(total, count, distance, width[good], step[good], pixel)
+
+
+def _binned(level: Array, distance: Array, inside: Array, size: float) -> tuple[Array, Array]:
+    """(n, BINS) sums and numbers of the levels by distance."""
+    index = np.floor(distance / size).astype(int) + BINS // 2
+    inside = inside & (index >= 0) & (index < BINS)
+    flat = (np.arange(len(level))[:, None] * BINS + index)[inside]
+    shape, most = (len(level), BINS), len(level) * BINS
+    total, count = (np.bincount(flat, w, minlength=most).reshape(shape) for w in (level[inside], None))
+    return total, count.astype(float)
 
 
 def _candidates(
@@ -195,7 +224,7 @@ def _fit(value: Array, distance: Array, inside: Array, pixel: float) -> tuple[Ar
 
 
 def edge_spread(edges: Edges, weights: Array | None = None) -> Array:
-    """(bins) the pooled edge spread function, 0 to 1 by signed distance; `weights`: how often each edge counts."""
+    """(bins) the pooled edge spread function by signed distance, about 0 to 1; `weights`: times each counts."""
     chosen = np.ones(len(edges)) if weights is None else weights
     count = chosen @ edges.count
     filled = count > 0
@@ -236,7 +265,8 @@ def ringing(edges: Edges, weights: Array | None = None) -> float:
     """Overshoot beside an edge as a fraction of its height, mean of the bright and the dark side: 0 for a blurred
     edge, 0.0895 for one whose high frequencies were cut off (Gibbs; Wilbraham's constant), more after oversharpening.
 
-    The plateaus are the means of the outer halves, where the oscillation averages out.
+    The plateaus are the means of the outer halves of the window (3 to 6 pixels away), where the oscillation averages
+    out unless it is slower than the window: an image interpolated to more than twice its resolution is judged too low.
     """
     spread = edge_spread(edges, weights)
     smooth = ndimage.uniform_filter1d(spread, 3, mode="nearest")

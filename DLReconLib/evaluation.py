@@ -72,10 +72,9 @@ def figures_of(
     mask: Array | None = None,
     labels: Array | None = None,
     peak: float | None = None,
-    tissue: Array | None = None,
+    guide: Array | None = None,
 ) -> dict[str, Any]:
-    """All figures of a scalar volume; the arrays lie on its grid. `tissue`: where noise and signal are measured when
-    there is no mask (default: what is not air in this very image).
+    """All figures of a scalar volume; the arrays lie on its grid. `guide`: see alone().
 
     Raises ValueError for a mask that is empty, a constant image, or a data range that is not above 0.
     """
@@ -85,7 +84,7 @@ def figures_of(
     inside = None if mask is None else mask != 0
     if inside is not None and not inside.any():
         raise ValueError("the mask is empty; wanted at least one voxel above 0")
-    result = alone(array, spacing, inside, labels, tissue)
+    result = alone(array, spacing, inside, labels, guide)
     local = None
     if reference is not None:
         top, how = (peak, "given") if peak is not None else range_of(reference)
@@ -110,18 +109,19 @@ def alone(
     spacing: tuple[float, float, float],
     mask: Array | None = None,
     labels: Array | None = None,
-    tissue: Array | None = None,
+    guide: Array | None = None,
 ) -> dict[str, Any]:
     """What an image says by itself; names, units and formulas: see FIGURES in figures.py.
 
     Args:
         array: (k, j, i). spacing: (i, j, k) mm. mask: where it counts; without one, all that is not air.
         labels: tissues > 0 for CNR and bias; without them they are found (tissues.tissue_regions, bias_fit).
-        tissue: where noise and signal are measured, in place of the mask.
+        guide: another version of the image, cleaner where there is one, in which tissue (where there is no mask) and
+            edges are found; give the same one to compare versions.
     """
     slices, step, chosen = middle_slices(array, spacing, mask, PLANES, widest=1024)
-    where = mask if tissue is None else tissue
-    tissue = tissue_of(slices, middle_slices(array, spacing, where, PLANES, widest=1024)[2])
+    model = slices if guide is None else middle_slices(guide, spacing, None, PLANES, widest=1024)[0]
+    tissue = tissue_of(model, chosen)
     mean, spread = blocks(slices, tissue)
     air = air_level(slices)
     part = central(array)
@@ -129,13 +129,15 @@ def alone(
         **figures_of_blocks(mean, spread, air),
         "noise_white": noise_sigma(slices, tissue) if tissue.any() else None,
         "noise_air": air_sigma(array[part]),
-        "noise_uneven": unevenness(array[part], None if where is None else where[part]),
+        "noise_uneven": unevenness(
+            array[part], tissue_of((array if guide is None else guide)[part], None if mask is None else mask[part])
+        ),
         "squares": len(mean),
     }
     intervals: dict[str, Any] = bootstrap(len(mean), lambda times: figures_of_blocks(mean, spread, air, times))
     curves: dict[str, Any] = {}
     for found in (
-        _edge_figures(slices, step, result["noise_sigma"] or 0.0, chosen),
+        _edge_figures(slices, step, chosen, model, figures_of_blocks(*blocks(model, tissue), air)["noise_sigma"]),
         _noise_figures(slices, step, tissue),
         _tissue_figures(array, labels, mask),
     ):
@@ -152,15 +154,17 @@ def central(array: Array, limit: float = 4e6) -> tuple[slice, ...]:
     return slice(start, start + count), slice(None), slice(None)
 
 
-def unevenness(array: Array, mask: Array | None = None) -> float | None:
+def unevenness(array: Array, tissue: Array) -> float | None:
     """Coefficient of variation of the local noise over the tissue: near 0 where it is the same everywhere."""
-    local = local_noise(array, mask=tissue_of(array, mask))
+    local = local_noise(array, mask=tissue)
     known = local[np.isfinite(local)]
     return float(known.std() / known.mean()) if known.size > 4 and known.mean() > 0 else None
 
 
-def _edge_figures(slices: Array, step: tuple[float, float], noise: float, mask: Array | None) -> dict[str, Any]:
-    edges = find_edges(slices, step, noise, mask, EDGES)
+def _edge_figures(
+    slices: Array, step: tuple[float, float], mask: Array | None, guide: Array, noise: float | None
+) -> dict[str, Any]:
+    edges = find_edges(slices, step, noise or 0.0, mask, EDGES, guide)
     if edges is None:
         return dict.fromkeys(("mtf50", "mtf10", "ringing")) | {"edges": 0}
     frequency, curve = mtf(edges)

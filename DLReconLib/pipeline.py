@@ -3,8 +3,9 @@
 import platform
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
+from functools import partial
 from importlib import metadata
 from typing import Any
 
@@ -20,6 +21,7 @@ from DLReconLib.quality import quality
 from DLReconLib.result import Result
 from DLReconLib.transforms import LinearIntensity, SlicesFirst
 from DLReconLib.trust import judge
+from DLReconLib.uncertainty import PASSES, Calibration, error_deviation, flip_spread, local_noise
 from DLReconLib.volume import Volume
 
 Array = np.ndarray
@@ -37,6 +39,8 @@ class Options:
     dtype: "float32", or "input" for the type of the input, rounded and clipped.
     precision: auto, float32 or bfloat16, of the network's arithmetic.
     judge: put figures before and after, and how far to trust the result, into the provenance.
+    uncertainty: also estimate the standard deviation of the error, voxel by voxel; takes uncertainty.PASSES times as
+        long.
     feather: width in mm over which the change fades in from the edge of the mask inwards; 0 is a hard edge.
     """
 
@@ -49,6 +53,7 @@ class Options:
     dtype: str = "float32"
     precision: str = "auto"
     judge: bool = True
+    uncertainty: bool = False
     feather: float = 0.0
 
     def __post_init__(self) -> None:
@@ -96,16 +101,23 @@ def reconstruct(
     tile = (chosen.tile or card.tile) if card.tile else tuple(-(-n // 8) * 8 for n in [max(volume.array.shape[:3])] * 3)
     execution = Execution(model.device, model.precision, tile)
     planes = [volume.array] if volume.array.ndim == 3 else list(np.moveaxis(volume.array, 3, 0))
-    outputs, noises, inside = [], [], 0.0
+    outputs, deviations, noises, inside = [], [], [], 0.0
+    passes = PASSES if chosen.uncertainty else 1
     for number, plane in enumerate(planes):
 
-        def part(fraction: float, text: str, number: int = number) -> None:
-            progress((number + fraction) / len(planes), text)
+        def answer(plane: Array, which: int = 0, number: int = number) -> tuple[Array, float, float]:
+            def part(fraction: float, text: str) -> None:
+                progress((number + (which + fraction) / passes) / len(planes), text)
 
-        output, noise, seconds = enhance(plane, volume, model, execution, chosen.strength, part)
+            return enhance(plane, volume, model, execution, chosen.strength, part)
+
+        output, noise, seconds = answer(plane)
         outputs.append(output)
         noises.append(noise)
         inside += seconds
+        if chosen.uncertainty:
+            again = partial(lambda answer, flipped, which: answer(flipped, which)[0], answer)
+            deviations.append(deviation(plane, output, noise, card, chosen.strength, mask, again))
     array = outputs[0] if volume.array.ndim == 3 else np.stack(outputs, axis=3)
     if mask is not None and chosen.feather > 0:
         array = fade_in(array, volume, mask.array, chosen.feather)
@@ -125,21 +137,40 @@ def reconstruct(
         "warnings": warnings,
     }
     result = volume.with_array(array)
+    uncertainty = None
+    if chosen.uncertainty:
+        error = deviations[0] if volume.array.ndim == 3 else np.stack(deviations, axis=3)
+        uncertainty = volume.with_array(error)
+        record["uncertainty"] = {"passes": passes, **asdict(Calibration.of_card(card))}
     if chosen.judge:
         progress(0.99, "judging")
         record |= assess(volume, result, card, record["noise"], chosen.strength, mask)
     record["output"] = trace(result)
     record["seconds"] = {"total": time.perf_counter() - started, "network": inside}
     progress(1.0, "done")
-    return Result(result, volume, record["noise"], record)
+    return Result(result, volume, record["noise"], record, uncertainty)
+
+
+def deviation(
+    plane: Array, output: Array, noise: float, card: ModelCard, strength: float, mask: Volume | None, again: Callable
+) -> Array:
+    """Standard deviation of the error of one component, (k, j, i) float32; where nothing is changed, the noise."""
+    removed = np.subtract(plane, output, dtype=np.float32)
+    error = error_deviation(flip_spread(plane, output, again), removed, noise, Calibration.of_card(card), strength)
+    if mask is not None:
+        keep = mask.array == 0
+        error[keep] = local_noise(removed, noise)[keep]
+    return error
 
 
 def assess(
     source: Volume, result: Volume, card: ModelCard, noise: float, strength: float, mask: Volume | None
 ) -> dict[str, Any]:
     """For the record: figures without a reference before and after, and how far to trust the result."""
-    spacing = source.geometry.spacing
-    figures = {when: quality(v.array, spacing) for when, v in (("before", source), ("after", result))}
+    # Both at the edges and in the tissue of the cleaner one, else they could not be compared.
+    guide = result.array if result.array.shape == source.array.shape else None
+    pair = (("before", source), ("after", result))
+    figures = {when: quality(v.array, v.geometry.spacing, guide=guide) for when, v in pair}
     trust = judge(source, result, card, noise, strength=strength, mask=None if mask is None else mask.array)
     return {"figures": figures, "trust": trust.to_dict()}
 

@@ -16,13 +16,17 @@ SLICES = 8  # that quality() looks at
 WIDEST = 384  # pixels of their sides that it looks at
 
 
-def quality(array: Array, spacing: tuple[float, float, float], mask: Array | None = None) -> dict[str, float | None]:
+def quality(
+    array: Array, spacing: tuple[float, float, float], mask: Array | None = None, guide: Array | None = None
+) -> dict[str, float | None]:
     """Noise, signal, sharpness and contrast of the middle of a volume; below a second whatever its size.
 
     Args:
         array: (k, j, i), or (k, j, i, components), whose components are averaged.
         spacing: (i, j, k) mm.
         mask: (k, j, i), not 0 where it counts; without one, all that is not air.
+        guide: array of the same shape, another version of the image (cleaner, if there is one), in which tissue and
+            edges are found; give the same one to compare versions.
 
     Returns a dict of floats, None where the image does not tell:
         noise_sigma: standard deviation of the noise in tissue, unit of the image (see figures_of_blocks).
@@ -44,12 +48,14 @@ def quality(array: Array, spacing: tuple[float, float, float], mask: Array | Non
     empty: dict[str, float | None] = dict.fromkeys(("noise_sigma", "noise_white", "snr", "sharpness", "contrast"))
     if not np.isfinite(slices).all() or slices.min() == slices.max():
         return empty
-    tissue = tissue_of(slices, chosen)
+    model = slices if guide is None else middle_slices(guide, spacing)[0]
+    tissue = tissue_of(model, chosen)
     if not tissue.any():
         return empty
     mean, spread = blocks(slices, tissue)
     figures = figures_of_blocks(mean, spread, air_level(slices))
-    found = find_edges(slices, step, figures["noise_sigma"] or 0.0, chosen, most=250)
+    noise = figures if guide is None else figures_of_blocks(*blocks(model, tissue), 0.0)
+    found = find_edges(slices, step, noise["noise_sigma"] or 0.0, chosen, 250, model)
     return {
         **empty,
         **figures,

@@ -165,7 +165,8 @@ def bias_fit(image: Array, labels: Array | None = None, order: int = 3, size: in
 
     Args:
         labels: of the image's shape, tissues > 0. Without them the more homogeneous half of the cubes that are not
-            air is sorted into three classes of brightness by Otsu, and again after each fit.
+            air is sorted into three classes of brightness by Otsu, and again after each fit; true differences within
+            a class then count (0.03 for an average of corrected brains, 0.06 for a head of 30 random intensities).
 
     Returns None where fewer than 60 cubes lie in the tissues, or means there are not positive (HU). A tissue that
     truly darkens along the body counts as bias.
@@ -184,9 +185,14 @@ def bias_fit(image: Array, labels: Array | None = None, order: int = 3, size: in
     powers = [p for p in np.ndindex(*[order + 1] * len(axes)) if 0 < sum(p) <= order]
     design = np.stack([np.prod([a**e for a, e in zip(axes, p, strict=True)], axis=0) for p in powers], axis=1)
     label, field = found.label[good], np.ones(len(value))
-    for _ in range(1 if labels is not None else 8):
+    degree = np.array([sum(p) for p in powers])
+    for step in range(1 if labels is not None else 3 * order):
         if labels is None:
             label = np.digitize(value / field, otsu(value / field, 3))
-        fit = BiasFit(design, np.log(value), found.number[good], np.unique(label, return_inverse=True)[1])
+        # Without labels the order rises bit by bit, lest the first wrong classes be taken for a bent field.
+        allowed = order if labels is not None else 1 + step // 3
+        fit = BiasFit(
+            design[:, degree <= allowed], np.log(value), found.number[good], np.unique(label, return_inverse=True)[1]
+        )
         field = fit.field()
     return fit
