@@ -1,6 +1,7 @@
 """Runs inside Slicer, by ctest: the library as it was built, beside the module."""
 
 import os
+import shutil
 import subprocess
 import sys
 import unittest
@@ -30,5 +31,7 @@ class DLReconLibraryTest(unittest.TestCase):
 
     def test_importing_loads_neither_torch_nor_SimpleITK(self):
         code = "import sys, DLReconLib; assert not {'torch', 'SimpleITK', 'monai'} & set(sys.modules), sys.modules"
+        # Inside Slicer, sys.executable need not be a Python; PythonSlicer is on the path.
+        python = shutil.which("PythonSlicer") or sys.executable
         environment = os.environ | {"PYTHONPATH": self.folder}
-        subprocess.run([sys.executable, "-c", code], check=True, env=environment, cwd=os.path.dirname(self.folder))
+        subprocess.run([python, "-c", code], check=True, env=environment, cwd=os.path.dirname(self.folder))
