@@ -59,6 +59,8 @@ def make_parser() -> argparse.ArgumentParser:
     verb.add_argument("--dicom-source", type=Path, help="write DICOM, a derived series in the study of the images in "
                       "this folder (default: the input, where it is DICOM)")  # fmt: skip
     verb.add_argument("--residual", type=Path, help="write what was removed to this file")
+    verb.add_argument("--uncertainty", type=Path, help="write the standard deviation of the error to this file; takes "
+                      "several times as long")  # fmt: skip
     verb.add_argument("--report", type=Path, help="write the record of the run to this JSON file")
     verb.add_argument("--progress", choices=["auto", "bar", "json", "none"], default="auto")
     verb.add_argument("--overwrite", action="store_true", help="replace files that exist")
@@ -123,6 +125,16 @@ def make_parser() -> argparse.ArgumentParser:
     verb = verbs.add_parser("doctor", help="is everything there? what is wrong and how to mend it")
     verb.add_argument("--json", action="store_true", help="print JSON")
 
+    verb = verbs.add_parser("explain", help="which voxels of the input made a place of the output")
+    verb.add_argument("input", type=Path)
+    verb.add_argument("output", type=Path, help="file of the map, on the grid of the input")
+    verb.add_argument("--point", type=triple, required=True, metavar="I,J,K", help="voxel of the output")
+    verb.add_argument("--radius", type=int, default=0, help="explain the mean within so many voxels (default: 0)")
+    verb.add_argument("--method", choices=["gradient", "integrated", "occlusion"], default="gradient")
+    verb.add_argument("--series", help="which DICOM series of a folder")
+    verb.add_argument("--overwrite", action="store_true", help="replace a file that exists")
+    add_model_options(verb)
+
     verb = verbs.add_parser("worker", help="answer requests on standard input, for programs (see protocol.py)")
     verb.add_argument("--folder", type=Path, help="private folder of the arrays, removed with the parent (default: "
                       "the current one, kept)")  # fmt: skip
@@ -135,16 +147,21 @@ def make_parser() -> argparse.ArgumentParser:
 
 def add_options(verb: argparse.ArgumentParser) -> None:
     """The fields of pipeline.Options, each a flag; the panel of the Slicer module explains them by the same words."""
+    add_model_options(verb)
+    verb.add_argument("--strength", type=float, default=1.0, help=HELP["strength"])
+    verb.add_argument("--tile", type=triple, metavar="Z,Y,X", help=HELP["tile"])
+    verb.add_argument("--dtype", choices=["float32", "input"], default="float32", help=HELP["dtype"])
+    verb.add_argument("--no-judge", dest="judge", action="store_false", help=f"do not {HELP['judge']}")
+    verb.add_argument("--feather", type=float, default=0.0, metavar="MM", help=HELP["feather"])
+
+
+def add_model_options(verb: argparse.ArgumentParser) -> None:
+    """Which model, and where it runs."""
     verb.add_argument("--task", choices=TASKS, default="denoise", help=HELP["task"])
     verb.add_argument("--model", default="auto", help=HELP["model"])
     verb.add_argument("--modality", default="auto", help=HELP["modality"])
-    verb.add_argument("--strength", type=float, default=1.0, help=HELP["strength"])
     verb.add_argument("--device", default="auto", help=HELP["device"])
-    verb.add_argument("--tile", type=triple, metavar="Z,Y,X", help=HELP["tile"])
-    verb.add_argument("--dtype", choices=["float32", "input"], default="float32", help=HELP["dtype"])
     verb.add_argument("--precision", choices=["auto", "float32", "bfloat16"], default="auto", help=HELP["precision"])
-    verb.add_argument("--no-judge", dest="judge", action="store_false", help=f"do not {HELP['judge']}")
-    verb.add_argument("--feather", type=float, default=0.0, metavar="MM", help=HELP["feather"])
 
 
 OPTIONS = ("task", "model", "modality", "strength", "device", "tile", "dtype", "precision", "judge", "feather")
@@ -199,7 +216,7 @@ def run(arguments: argparse.Namespace) -> int:
     series = None if arguments.dicom_source and not arguments.input.is_dir() else arguments.series
     volumes = [read_volume(arguments.input, series)] if series else read_series(arguments.input)
     check_dicom(arguments, volumes)
-    options = {name: getattr(arguments, name) for name in OPTIONS}
+    options = {name: getattr(arguments, name) for name in OPTIONS} | {"uncertainty": bool(arguments.uncertainty)}
     if arguments.output.suffix.lower() == ".png":
         check_png(volumes, arguments.output)
         options["dtype"] = "input"
@@ -227,6 +244,25 @@ def run(arguments: argparse.Namespace) -> int:
         model, why = record["model"]["id"], record["model_chosen"]
         print(f"{model} ({why}): noise found {record['noise']:.4g}, {record['seconds']['total']:.1f} s, "
               f"{arguments.output}")  # fmt: skip
+        if arguments.judge:
+            print(f"trust: {record['trust']['light']}")
+            for reason in record["trust"]["reasons"]:
+                if reason["light"] != "green":
+                    print(f"  {reason['light']}: {reason['text']}")
+    return DONE
+
+
+def explain(arguments: argparse.Namespace) -> int:
+    from DLReconLib.explain import explain as attribute
+    from DLReconLib.io import check_output, read_volume, write_volume
+
+    check_output(arguments.output, arguments.overwrite, [arguments.input])
+    volume = read_volume(arguments.input, arguments.series)
+    names = ("point", "method", "radius", "task", "model", "modality", "device", "precision")
+    result = attribute(volume, progress=show_progress("auto"), **{n: getattr(arguments, n) for n in names})
+    metadata = {"DLRecon.Provenance": json_text(result.provenance)}
+    write_volume(result.volume, arguments.output, metadata=metadata, overwrite=arguments.overwrite)
+    print(f"{result.provenance['model']['id']}: {arguments.method} at {arguments.point}: {arguments.output}")
     return DONE
 
 
@@ -361,4 +397,4 @@ def worker(arguments: argparse.Namespace) -> int:
 
 VERBS = {"list": list_models, "show": show, "run": run, "replay": replay, "report": report, "metrics": metrics,
          "evaluate": evaluate, "train": train,
-         "doctor": doctor, "demo": demo, "worker": worker, "batch": batch}  # fmt: skip
+         "doctor": doctor, "demo": demo, "worker": worker, "batch": batch, "explain": explain}  # fmt: skip

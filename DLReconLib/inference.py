@@ -111,8 +111,13 @@ class Model:
                 return patch - filtered, np.full([n // MULTIPLE for n in patch.shape], sigma, np.float32)
 
             return lambda execution: classical
+        magnitude = self.magnitude(whole)
+        return lambda execution: self._network_step(magnitude, execution)
+
+    def magnitude(self, whole: Array) -> float:
+        """1 for a magnitude image, whose noise is Rician; 0 for a signed one."""
         signed = np.count_nonzero(whole < 0) > 1e-3 * whole.size or self.card.offset != 0
-        return lambda execution: self._network_step(0.0 if signed else 1.0, execution)
+        return 0.0 if signed else 1.0
 
     def _network_step(self, magnitude: float, execution: Execution) -> Step:
         import torch

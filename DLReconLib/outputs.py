@@ -15,7 +15,7 @@ def check_outputs(arguments: argparse.Namespace) -> None:
     from DLReconLib.io import check_output
 
     inputs = [p for p in (arguments.input, arguments.mask) if p]
-    for path in (None if dicom_source(arguments) else arguments.output, arguments.residual):
+    for path in (None if dicom_source(arguments) else arguments.output, arguments.residual, arguments.uncertainty):
         if path:
             check_output(path, arguments.overwrite, inputs)
     report = arguments.report
@@ -24,13 +24,13 @@ def check_outputs(arguments: argparse.Namespace) -> None:
             raise FileNotFoundError(f"report {report}: wanted a file in a folder that exists and is writable")
         if report.exists() and not arguments.overwrite:
             raise FileExistsError(f"report {report} exists; give --overwrite or another name")
-    named = [p.resolve() for p in (*inputs, arguments.output, arguments.residual, report) if p]
+    maps = [p for p in (arguments.residual, arguments.uncertainty) if p]
+    named = [p.resolve() for p in (*inputs, arguments.output, *maps, report) if p]
     if len(set(named)) < len(named):
         raise ValueError(f"one file is named twice among {', '.join(map(str, named))}; wanted a name for each")
-    if arguments.residual and arguments.residual.suffix.lower() == ".png":
-        raise ValueError(
-            f"--residual {arguments.residual}: PNG holds no negative values; wanted .nrrd, .nii.gz or .tif"
-        )
+    for path in maps:
+        if path.suffix.lower() == ".png":
+            raise ValueError(f"{path}: PNG holds no negative or broken values; wanted .nrrd, .nii.gz or .tif")
 
 
 def dicom_source(arguments: argparse.Namespace) -> Path | None:
@@ -116,7 +116,11 @@ def write_results(arguments: argparse.Namespace, results: list[Any], record: dic
     report = json_text(record)
     metadata = {"DLRecon.Provenance": json.dumps(json.loads(report))}
     source = dicom_source(arguments)
-    wanted = {arguments.residual: lambda r: r.residual, arguments.output: lambda r: r.volume}
+    wanted = {
+        arguments.residual: lambda r: r.residual,
+        arguments.uncertainty: lambda r: r.uncertainty,
+        arguments.output: lambda r: r.volume,
+    }
     made: list[Path] = []
     try:
         for path, image in wanted.items():

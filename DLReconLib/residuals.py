@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from DLReconLib.quality import blocks
+
 Array = np.ndarray
 CELL = (4, 8, 8)
 SCALES = (0.7, 1.2, 2.0, 3.5)
@@ -79,14 +81,16 @@ def middle(shape: tuple[int, ...], limit: int) -> tuple[slice, ...]:
 
 
 def noise_level(source: Array, tissue: Array) -> float:
-    """Standard deviation inside the calmest tenth of the blocks of tissue, in the unit of the image.
+    """Standard deviation of the noise, unit of the image, from the calmest squares of the tissue.
 
-    Right for correlated noise as well, too high where the image is nowhere calm.
+    Squares of 6 x 6 pixels, each about its plane of least squares; their 5th percentile, over 0.8. Between 0.6 and
+    2 times the truth for white and for correlated noise (CT kernels) in images of any texture; a method's own
+    estimate is finer but is not independent of the method.
     """
-    detail = source - ndimage.gaussian_filter(source, (0, 3, 3), mode="nearest")
-    inside = cells(tissue).mean(1) > 0.9
-    deviations = cells(detail).std(1)
-    return float(np.quantile(deviations[inside] if inside.any() else deviations, 0.1)) + TINY
+    deviations = blocks(source, tissue, 6)[1]
+    if not len(deviations):
+        deviations = cells(source).std(1)
+    return float(np.quantile(deviations, 0.05)) / 0.8 + TINY
 
 
 def spread(values: Array) -> float:
@@ -151,7 +155,6 @@ def edge_fit(pair: Pair) -> EdgeFit | None:
     if np.count_nonzero(chosen) < 100:
         return None
     design = np.stack([detail[chosen], *(s[chosen] for s in slopes)], 1).astype(np.float64)
-    design += 0.0
     weights = np.linalg.lstsq(design, pair.removed[chosen].astype(np.float64), rcond=1e-6)[0]
     return EdgeFit(float(weights[0]), tuple(float(w) for w in weights[1:]), int(chosen.sum()))
 

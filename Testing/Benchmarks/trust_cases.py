@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 from cases import CT_SOURCES, MR_SOURCES, ZOO, Array, Source, block_average, ct_noise, generator
-from scipy import ndimage
 
 from DLReconLib.inference import Model
 from DLReconLib.io import read_volume
@@ -100,3 +99,27 @@ def noisy(reference: Reference, modality: str, condition: tuple, salt: str = "tr
     sigma = level / 100 * float(np.percentile(clean, 99.9))
     real, imaginary = rng.standard_normal((2, *clean.shape), np.float32) * np.float32(sigma)
     return clean + real if kind == "gaussian" else np.hypot(clean + real, imaginary)
+
+
+def body(clean: Array, card: ModelCard) -> Array:
+    """Voxels that are not air."""
+    return clean > (-500 if card.offset else 0.1 * np.percentile(clean, 99.9))
+
+
+def runs(
+    modality: str, role: str, data: Path, methods: tuple[str, ...] = (), load: Callable[[str], Model] | None = None
+) -> Iterator[Run]:
+    """Good runs of our model and of `methods` on all references of a role."""
+    models = {name: (load or load_model)(name) for name in (MODELS[modality], *methods)}
+    for reference in references(modality, role, data):
+        for condition in MR_CONDITIONS if modality == "MR" else CT_CONDITIONS:
+            array = noisy(reference, modality, condition).astype(np.float32)
+            source = reference.crop.with_array(array)
+            for name, model in models.items():
+                done = reconstruct(source, loaded=model, modality=modality, judge=False)
+                label = f"{reference.name}, {condition[0]} {condition[1]}, {name}"
+                yield Run(label, model.card, source, done.volume, done.noise, reference.crop.array)
+
+
+def load_model(name: str) -> Model:
+    return Model(find_card(name), "cpu", "float32")
