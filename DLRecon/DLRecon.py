@@ -1,23 +1,25 @@
 import json
-import logging
 import os
-import shutil
-import subprocess
 import sys
-import tempfile
-from dataclasses import replace
+from typing import Annotated, Union
 
 import numpy as np
 import slicer
 import vtk
+from DLReconPanel import choices, gallery, runs, sequences, setup, texts, views
 from slicer.i18n import tr as _
 from slicer.i18n import translate
+from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModule,
     ScriptedLoadableModuleLogic,
     ScriptedLoadableModuleTest,
     ScriptedLoadableModuleWidget,
 )
+from slicer.util import VTKObservationMixin
+
+POLL_MS = 100
+FLICKER_MS = 500
 
 #
 # DLRecon
@@ -40,6 +42,54 @@ The result is not meant for diagnosis.
 See more in the <a href="https://github.com/DLRecon/SlicerDLRecon">documentation</a>.
 """)
         self.parent.acknowledgementText = _("Built on 3D Slicer, PyTorch and MONAI.")
+        slicer.app.connect("startupCompleted()", registerSampleData)
+
+
+def registerSampleData():
+    """Called when Slicer has started: images to try the module with."""
+    from DLReconPanel import sampleData
+
+    sampleData.register()
+
+
+#
+# DLReconParameterNode
+#
+
+# The binding of forms knows typing.Union only, and makes a node of each class: vtkMRMLVolumeNode is abstract.
+VolumeNode = Union[slicer.vtkMRMLScalarVolumeNode, slicer.vtkMRMLVectorVolumeNode, None]  # noqa: UP007
+
+
+@parameterNodeWrapper
+class DLReconParameterNode:
+    """What the panel holds; it is saved with the scene. Names are those of the command line where both have them.
+
+    inputVolume, outputVolume: the volume to enhance, and the one to overwrite (none: a new one).
+    resultVolume: what the Result section speaks about. fade: opacity of it before the input.
+    allTimePoints: work on all items where the input is one of a sequence.
+    region: whole, segment or roi. tile: side of the pieces in voxels, 0 lets the model choose.
+    keepType: dtype "input" instead of float32. feather: width of the soft edge in mm.
+    """
+
+    inputVolume: VolumeNode
+    outputVolume: VolumeNode
+    resultVolume: VolumeNode
+    allTimePoints: bool = True
+    task: str = "denoise"
+    modality: str = "auto"
+    model: str = "auto"
+    strength: Annotated[float, WithinRange(0.0, 1.0)] = 1.0
+    region: str = "whole"
+    segmentation: slicer.vtkMRMLSegmentationNode
+    segment: str = ""
+    roi: slicer.vtkMRMLMarkupsROINode
+    feather: Annotated[float, WithinRange(0.0, 50.0)] = 3.0
+    device: str = "auto"
+    tile: int = 0
+    precision: str = "auto"
+    keepType: bool = False
+    uncertainty: bool = False
+    fade: Annotated[float, WithinRange(0.0, 1.0)] = 1.0
 
 
 #
@@ -47,61 +97,517 @@ See more in the <a href="https://github.com/DLRecon/SlicerDLRecon">documentation
 #
 
 
-class DLReconWidget(ScriptedLoadableModuleWidget):
-    """A form: input, output, Apply. The logic does the work."""
+class DLReconWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+    """A form. The logic does the work, in a process of its own; a timer asks how far it is."""
+
+    def __init__(self, parent=None) -> None:
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+        VTKObservationMixin.__init__(self)
+        self.logic = None
+        self._parameterNode = None
+        self._parameterNodeGuiTag = None
+        self._run = None
+        self._explanation = None
+        self._gallery = None
+        self._timers = []
+        self._connections = []
+        self._updating = False
+
+    # -- life
 
     def setup(self) -> None:
         ScriptedLoadableModuleWidget.setup(self)
-        import ctk
         import qt
 
+        uiWidget = slicer.util.loadUI(self.resourcePath("UI/DLRecon.ui"))
+        self.layout.addWidget(uiWidget)
+        self.ui = slicer.util.childWidgetVariables(uiWidget)
+        uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = DLReconLogic()
+        findLibrary()
 
-        volumes = ctk.ctkCollapsibleButton()
-        volumes.text = _("Volumes")
-        self.layout.addWidget(volumes)
-        form = qt.QFormLayout(volumes)
-
-        self.inputSelector = self._volumeSelector(_("The volume to enhance. It is not changed."))
-        form.addRow(_("Input:"), self.inputSelector)
-
-        self.outputSelector = self._volumeSelector(_("Where the result goes: a new volume, or one to overwrite."))
-        self.outputSelector.noneEnabled = True
-        self.outputSelector.noneDisplay = _("(new volume)")
-        form.addRow(_("Output:"), self.outputSelector)
-
-        self.applyButton = qt.QPushButton(_("Apply"))
-        self.applyButton.toolTip = _("Enhance the input volume")
-        self.layout.addWidget(self.applyButton)
-        self.layout.addStretch(1)
-
-        self.inputSelector.connect("currentNodeChanged(vtkMRMLNode*)", self.onInputChanged)
-        self.applyButton.connect("clicked(bool)", self.onApplyButton)
-        self.onInputChanged(self.inputSelector.currentNode())
+        self._pollTimer = self._timer(qt, POLL_MS, self.onPoll)
+        self._flickerTimer = self._timer(qt, FLICKER_MS, self.onFlicker)
+        choices.fillFixed(self.ui)
+        choices.explain(self.ui)
+        self._connectWidgets()
+        for event, function in (
+            (slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose),
+            (slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose),
+            (slicer.mrmlScene.EndImportEvent, self.onSceneEndClose),
+        ):
+            self.addObserver(slicer.mrmlScene, event, function)
+        self.ui.progressBar.visible = False
+        self.ui.logText.visible = False
+        self.ui.cardBrowser.visible = False
+        self.ui.galleryTable.visible = False
+        self.ui.resultCollapsible.visible = False
+        self.initializeParameterNode()
 
     def cleanup(self) -> None:
-        # A connected method keeps the widget alive. setup() may have failed half way.
-        if hasattr(self, "applyButton"):
-            self.inputSelector.disconnect("currentNodeChanged(vtkMRMLNode*)", self.onInputChanged)
-            self.applyButton.disconnect("clicked(bool)", self.onApplyButton)
+        """A connected method keeps the widget alive, and a worker would outlive it. setup() may have failed."""
+        self._stopEverything()
+        for timer in self._timers:
+            timer.stop()
+            timer.disconnect("timeout()")
+        for widget, signal, function in self._connections:
+            widget.disconnect(signal, function)
+        self._timers, self._connections = [], []
+        self.setParameterNode(None)
+        self.removeObservers()
+        if self.logic is not None:
+            self.logic.close()
 
-    def onInputChanged(self, node) -> None:
-        self.applyButton.enabled = node is not None
+    def enter(self) -> None:
+        self.initializeParameterNode()
 
-    def onApplyButton(self, _checked=False) -> None:
+    def exit(self) -> None:
+        """A run goes on; only the flicker would puzzle in another module."""
+        self.ui.flickerButton.checked = False
+
+    def onReload(self) -> None:
+        """The parts of the module and the library are read again, too."""
+        self._stopEverything()
+        for name in [n for n in sys.modules if n.split(".")[0] in ("DLReconPanel", "DLReconLib")]:
+            del sys.modules[name]
+        ScriptedLoadableModuleWidget.onReload(self)
+
+    def onSceneStartClose(self, _caller, _event) -> None:
+        self._stopEverything()
+        self.setParameterNode(None)
+
+    def onSceneEndClose(self, _caller, _event) -> None:
+        if self.parent.isEntered:
+            self.initializeParameterNode()
+
+    def initializeParameterNode(self) -> None:
+        self.setParameterNode(self.logic.getParameterNode())
+        if self._parameterNode.inputVolume is None:
+            node = choices.likelyInput()
+            if node is not None:
+                self._parameterNode.inputVolume = node
+
+    def setParameterNode(self, parameterNode) -> None:
+        """Bind the form to it, and let go of the one before."""
+        if self._parameterNode is not None:
+            self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
+            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParameters)
+        self._parameterNode = parameterNode
+        if parameterNode is not None:
+            self._parameterNodeGuiTag = parameterNode.connectGui(self.ui)
+            self.addObserver(parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParameters)
+            self.onParameters()
+
+    def _timer(self, qt, milliseconds, function):
+        timer = qt.QTimer()
+        timer.setInterval(milliseconds)
+        timer.connect("timeout()", function)
+        self._timers.append(timer)
+        return timer
+
+    def _connectWidgets(self) -> None:
+        ui = self.ui
+        for name in choices.COMBOS:
+            self._connect(getattr(ui, f"{name}Combo"), "currentIndexChanged(int)", self.onCombo)
+        for button, function in (
+            (ui.detailsButton, self.onDetails),
+            (ui.previewButton, self.onPreview),
+            (ui.compareButton, self.onCompare),
+            (ui.closeGalleryButton, self.closeGallery),
+            (ui.applyButton, self.onApply),
+            (ui.setupButton, self.onSetup),
+            (ui.wheelsButton, self.onWheels),
+            (ui.logButton, self.onLog),
+            (ui.reasonsButton, self.onParameters),
+            (ui.flickerButton, self.onFlickerToggled),
+            (ui.residualButton, self.onResidual),
+            (ui.explainButton, self.onExplain),
+            (ui.tableButton, self.onTable),
+            (ui.scriptButton, self.onScript),
+            (ui.reportButton, self.onReport),
+        ):
+            self._connect(button, "clicked(bool)", function)
+        self._connect(ui.galleryTable, "cellClicked(int,int)", self.onGalleryRow)
+        self._connect(ui.galleryTable, "cellActivated(int,int)", self.onGalleryRow)
+
+    def _connect(self, widget, signal, function) -> None:
+        widget.connect(signal, function)
+        self._connections.append((widget, signal, function))
+
+    # -- the form
+
+    def onCombo(self, _index=-1) -> None:
+        """The combo boxes whose items change are bound by hand: connectGui wants fixed ones."""
+        if self._updating or self._parameterNode is None:
+            return
+        with slicer.util.NodeModify(self._parameterNode):
+            for name, parameter in choices.COMBOS.items():
+                value = choices.chosen(getattr(self.ui, f"{name}Combo"))
+                if value is not None:
+                    setattr(self._parameterNode, parameter, value)
+
+    def onParameters(self, _caller=None, _event=None) -> None:
+        """Show what the parameter node says; called on each of its changes."""
+        if self._updating or self._parameterNode is None:
+            return
+        self._updating = True
+        try:
+            self._showInput()
+            self._showMethod()
+            self._showRegion()
+            self._showResult()
+            self._showState()
+        finally:
+            self._updating = False
+
+    def _showInput(self) -> None:
+        ui, parameters = self.ui, self._parameterNode
+        sequence = sequences.sequenceOf(parameters.inputVolume)[0]
+        count = sequence.GetNumberOfDataNodes() if sequence is not None else 0
+        ui.allTimePointsCheckBox.visible = count > 1
+        ui.allTimePointsCheckBox.text = _("All {n} &time points").format(n=count)
+        ui.outputSelector.enabled = not (count > 1 and parameters.allTimePoints)
+        choices.select(ui.taskCombo, parameters.task)
+        choices.select(ui.modalityCombo, parameters.modality)
+        modality, why = self.logic.recognise(parameters.inputVolume, parameters.modality)
+        ui.modalityLabel.visible = parameters.inputVolume is not None and parameters.modality == "auto"
+        ui.modalityLabel.text = choices.modalitySentence(modality, why)
+
+    def _showMethod(self) -> None:
+        ui, parameters = self.ui, self._parameterNode
+        modality, why = self.logic.recognise(parameters.inputVolume, parameters.modality)
+        self._card = choices.fillModels(ui.modelCombo, parameters.task, parameters.model, modality, why)
+        ui.modelLabel.text = choices.modelSentence(self._card, modality)
+        if ui.cardBrowser.visible:
+            ui.cardBrowser.setHtml(texts.cardHtml(self._card) if self._card else "")
+        for name in ("device", "tile", "precision"):
+            choices.select(getattr(ui, f"{name}Combo"), str(getattr(parameters, name)))
+        learned = self._card is not None and self._card.learned
+        ui.deviceCombo.enabled = ui.precisionCombo.enabled = learned
+        ui.memoryLabel.text = choices.memorySentence(parameters.inputVolume, self._card, parameters.tile)
+        ui.setupLabel.text = setup.sentence()
+
+    def _showRegion(self) -> None:
+        ui, parameters = self.ui, self._parameterNode
+        choices.select(ui.regionCombo, parameters.region)
+        choices.fillSegments(ui.segmentCombo, parameters.segmentation, parameters.segment)
+        segment, roi = parameters.region == "segment", parameters.region == "roi"
+        for name, visible in (
+            ("segmentation", segment),
+            ("segment", segment),
+            ("roi", roi),
+            ("feather", segment or roi),
+        ):
+            field = {"segment": "segmentCombo", "feather": "featherSpinBox"}.get(name, f"{name}Selector")
+            getattr(ui, field).visible = visible
+            getattr(ui, f"{name}Label").visible = visible
+
+    def _showResult(self) -> None:
+        ui, node = self.ui, self._parameterNode.resultVolume
+        provenance = views.provenanceOf(node)
+        ui.resultCollapsible.visible = provenance is not None
+        if provenance is None:
+            return
+        ui.resultCollapsible.text = _("Result: {name}").format(name=node.GetName())
+        ui.trustLabel.text, ui.reasonsLabel.text = texts.trustHtml(provenance, ui.reasonsButton.checked)
+        ui.figuresLabel.text = texts.figuresHtml(provenance)
+        for label in (ui.reasonsLabel, ui.figuresLabel):
+            label.visible = bool(label.text)
+        ui.tableButton.enabled = bool(texts.figureRows(provenance))
+        hasInput = node.GetNodeReference(runs.INPUT_ROLE) is not None
+        for button in (ui.residualButton, ui.scriptButton, ui.explainButton, ui.fadeSlider, ui.flickerButton):
+            button.enabled = hasInput
+        views.setFade(node, self._parameterNode.fade)
+
+    def _showState(self) -> None:
+        """Apply or Cancel, the progress bar, what can be pressed now."""
+        ui, parameters = self.ui, self._parameterNode
+        busy = self._busy()
+        ui.applyButton.text = _("&Cancel") if busy else _("&Apply")
+        problem = choices.problem(parameters, self._card)
+        ui.applyButton.enabled = busy or not problem
+        ui.applyButton.toolTip = problem or (_("Stop; nothing is changed") if busy else _("Make the new volume"))
+        ui.progressBar.visible = busy
+        hasViews = slicer.app.layoutManager() is not None
+        ui.previewButton.enabled = ui.compareButton.enabled = hasViews and not busy and not problem
+        ui.closeGalleryButton.visible = self._gallery is not None and self._gallery.finished
+        ui.tryLabel.text = _("On a few slices around the red view: seconds, not minutes.")
+        for name in ("imageCollapsible", "methodCollapsible"):
+            getattr(ui, name).enabled = not busy
+
+    def _busy(self) -> bool:
+        return self._current() is not None
+
+    def say(self, text) -> None:
+        self.ui.statusLabel.text = text
+
+    # -- the work
+
+    def onApply(self, _checked=False) -> None:
+        if self._busy():
+            self._cancelWork()
+            return
+        self.closeGallery()
         with slicer.util.tryWithErrorDisplay(_("The volume could not be enhanced."), waitCursor=True):
-            outputVolume = self.logic.process(self.inputSelector.currentNode(), self.outputSelector.currentNode())
-            self.outputSelector.setCurrentNode(outputVolume)
-            slicer.util.setSliceViewerLayers(background=outputVolume)
+            if not self._ready():
+                return
+            parameters = self._parameterNode
+            self._run = self.logic.process(
+                parameters.inputVolume,
+                None if sequences.sequenceOf(parameters.inputVolume)[0] and parameters.allTimePoints
+                else parameters.outputVolume,
+                mask=choices.regionOf(parameters),
+                sequence=parameters.allTimePoints,
+                wait=False,
+                **choices.options(parameters),
+            )  # fmt: skip
+            self._begin()
 
-    def _volumeSelector(self, toolTip):
-        selector = slicer.qMRMLNodeComboBox()
-        selector.nodeTypes = ["vtkMRMLScalarVolumeNode"]
-        selector.addEnabled = False
-        selector.removeEnabled = False
-        selector.setMRMLScene(slicer.mrmlScene)
-        selector.toolTip = toolTip
-        return selector
+    def _ready(self) -> bool:
+        """Whether what the method needs is installed; asks once and installs it. Only here and on Set up."""
+        ready, text = setup.ensure(self._card)
+        if not ready:
+            self.say(text)
+        return ready
+
+    def _begin(self) -> None:
+        self.say("")
+        self._pollTimer.start()
+        self.onParameters()
+        self.onPoll()
+
+    def onPoll(self) -> None:
+        """Called by the timer while something is under way. Must not raise: it would, ten times a second."""
+        try:
+            work = self._current()
+            if work is None:
+                self._pollTimer.stop()
+                return
+            if work.poll():
+                self._showProgress(work.fraction, work.text, getattr(work, "remaining", None))
+                return
+            self._pollTimer.stop()
+            self._finished(work)
+        except Exception as error:
+            self._pollTimer.stop()
+            self._stopEverything()
+            slicer.util.errorDisplay(_("DLRecon stopped: {error}").format(error=error))
+        if self._parameterNode is not None:
+            self.onParameters()
+
+    def _current(self):
+        works = (self._run, self._explanation, self._gallery)
+        return next((work for work in works if work is not None and not work.finished), None)
+
+    def _showProgress(self, fraction, text, remaining) -> None:
+        bar = self.ui.progressBar
+        bar.setValue(round(1000 * fraction))
+        bar.format = f"{round(100 * fraction)} %"
+        self.say(" · ".join(part for part in (text, texts.remainingText(remaining)) if part))
+        if self.ui.logText.visible:
+            self._showLog()
+
+    def _finished(self, work) -> None:
+        if work is self._gallery:
+            self._showGallery()
+        elif work.state == "done" and work is self._run:
+            self._deliver(work)
+        elif work.state == "done":
+            self.say(_("The coloured map shows what the result at the crosshair depends on."))
+        elif work.state == "cancelled":
+            self.say(_("Cancelled: {why}. Nothing was changed.").format(why=work.error) if work.error
+                     else _("Cancelled. Nothing was changed."))  # fmt: skip
+        else:
+            self._fail(work.error)
+        if work is self._run:
+            self._run = None
+        elif work is self._explanation:
+            self._explanation = None
+
+    def _fail(self, error) -> None:
+        """One sentence in the panel; all of it behind the log button, and no window in the way."""
+        self.say(_("It did not work: {error}").format(error=error.strip().splitlines()[0] if error.strip() else "?"))
+        if "\n" in error.strip() or self.logic.log:
+            self._showLog(error)
+
+    def _deliver(self, run) -> None:
+        node = run.outputNode
+        shown = node
+        source = node.GetNodeReference(runs.INPUT_ROLE)
+        if node.IsA("vtkMRMLSequenceNode"):
+            browser = sequences.sequenceOf(node)[1]
+            shown = browser.GetProxyNode(node) if browser is not None else None
+            source = self._parameterNode.inputVolume
+            if shown is None:
+                self.say(_("Done: sequence {name}.").format(name=node.GetName()))
+                return
+            runs.remember(shown, source, choices.regionOf(self._parameterNode))
+            shown.SetAttribute("DLRecon.Provenance", json.dumps(run.provenance))
+        with slicer.util.NodeModify(self._parameterNode):
+            self._parameterNode.resultVolume = shown
+            self._parameterNode.fade = 1.0
+        views.showOver(source, shown)
+        seconds = run.provenance["seconds"]["total"]
+        self.say(_("Done in {n:.0f} s by {model}.").format(n=seconds, model=run.provenance["model"]["title"]))
+
+    def _cancelWork(self) -> None:
+        for work in (self._run, self._explanation):
+            if work is not None:
+                work.cancel()
+        if self._gallery is not None and not self._gallery.finished:
+            self._gallery.cancel()
+            self.closeGallery()
+        self._run = self._explanation = None
+        self._pollTimer.stop()
+        self.say(_("Cancelled. Nothing was changed."))
+        self.onParameters()
+
+    def _stopEverything(self) -> None:
+        """Before the scene, the module or the application goes."""
+        for timer in self._timers:
+            timer.stop()
+        for work in (self._run, self._explanation):
+            if work is not None:
+                work.cancel()
+        if self._gallery is not None:
+            self._gallery.close()
+        self._run = self._explanation = self._gallery = None
+
+    # -- try it first
+
+    def onPreview(self, _checked=False) -> None:
+        self._startGallery([self._card])
+
+    def onCompare(self, _checked=False) -> None:
+        self._startGallery(choices.comparable(self._parameterNode, self.logic))
+
+    def _startGallery(self, cards) -> None:
+        self.closeGallery()
+        with slicer.util.tryWithErrorDisplay(_("The preview could not be made."), waitCursor=True):
+            if not self._ready():
+                return
+            parameters = self._parameterNode
+            options = choices.options(parameters)
+            options.pop("uncertainty", None)  # takes too long for a look
+            self._gallery = gallery.Gallery(
+                self.logic.client(), parameters.inputVolume, cards, options, choices.regionOf(parameters), self.useModel
+            )
+            self._begin()
+
+    def _showGallery(self) -> None:
+        choices.fillGallery(self.ui.galleryTable, self._gallery.entries)
+        self.ui.galleryTable.visible = len(self._gallery.entries) > 1
+        failed = [e for e in self._gallery.entries if e.state == "failed"]
+        text = _("Click a picture or a row to take that method.") if len(self._gallery.entries) > 1 else ""
+        if failed:
+            text += " " + "; ".join(f"{e.title}: {e.error.splitlines()[0]}" for e in failed)
+        self.ui.galleryLabel.text = text
+        self.ui.galleryLabel.visible = bool(text)
+        self.say(_("This is a preview of a few slices. Apply works on the whole volume."))
+
+    def onGalleryRow(self, row, _column=0) -> None:
+        if self._gallery is not None and row < len(self._gallery.entries):
+            entry = self._gallery.entries[row]
+            if entry.state == "done":
+                self.useModel(entry.model)
+
+    def useModel(self, model) -> None:
+        """Take a method of the preview over."""
+        self._parameterNode.model = model
+        self.say(_("{method} is chosen. Press Apply for the whole volume.").format(method=self._card.title))
+
+    def closeGallery(self, _checked=False) -> None:
+        if self._gallery is not None:
+            self._gallery.close()
+            self._gallery = None
+        self.ui.galleryTable.visible = False
+        self.ui.galleryLabel.visible = False
+        if self._parameterNode is not None:
+            self.onParameters()
+
+    # -- after
+
+    def onFlickerToggled(self, checked) -> None:
+        if checked:
+            self._flickerTimer.start()
+        else:
+            self._flickerTimer.stop()
+            if self._parameterNode is not None:
+                self._parameterNode.fade = 1.0
+
+    def onFlicker(self) -> None:
+        """Input and result in turn: the eye sees what changed."""
+        if self._parameterNode is None or self._parameterNode.resultVolume is None:
+            self.ui.flickerButton.checked = False
+            self._flickerTimer.stop()
+            return
+        self._parameterNode.fade = 0.0 if self._parameterNode.fade > 0.5 else 1.0
+
+    def onResidual(self, _checked=False) -> None:
+        with slicer.util.tryWithErrorDisplay(_("What was removed could not be shown."), waitCursor=True):
+            node = views.residualNode(self._parameterNode.resultVolume)
+            slicer.util.setSliceViewerLayers(background=node, foreground=None)
+            self.say(_("{name}: what looks like noise was noise; where you see anatomy, too much was removed.").format(
+                name=node.GetName()))  # fmt: skip
+
+    def onTable(self, _checked=False) -> None:
+        node = self._parameterNode.resultVolume
+        table = views.figuresNode(node, texts.figureRows(views.provenanceOf(node)))
+        self.say(_("Table {name} was added.").format(name=table.GetName()))
+
+    def onScript(self, _checked=False) -> None:
+        with slicer.util.tryWithErrorDisplay(_("The script could not be written.")):
+            node = self._parameterNode.resultVolume
+            script = texts.scriptOf(node, views.provenanceOf(node))
+            slicer.app.clipboard().setText(script)
+            self.say(_("The lines are on the clipboard; paste them into the Python console."))
+
+    def onExplain(self, _checked=False) -> None:
+        with slicer.util.tryWithErrorDisplay(_("The result could not be explained."), waitCursor=True):
+            if self._busy():
+                return
+            self._explanation = self.logic.explain(self._parameterNode.resultVolume)
+            self._begin()
+
+    def onReport(self, _checked=False) -> None:
+        import qt
+
+        node = self._parameterNode.resultVolume
+        path = qt.QFileDialog.getSaveFileName(
+            slicer.util.mainWindow(), _("Save report"), f"{node.GetName()}.html", _("Web page (*.html)")
+        )
+        if path:
+            with slicer.util.tryWithErrorDisplay(_("The report could not be saved."), waitCursor=True):
+                self.logic.saveReport(node, path)
+                self.say(_("Report saved as {path}.").format(path=path))
+
+    # -- software, card, log
+
+    def onDetails(self, checked) -> None:
+        self.ui.cardBrowser.visible = checked
+        self.onParameters()
+
+    def onSetup(self, _checked=False) -> None:
+        with slicer.util.tryWithErrorDisplay(_("The software could not be installed.")):
+            self.say(setup.ensure(None, everything=True)[1])
+            self.onParameters()
+
+    def onWheels(self, _checked=False) -> None:
+        import qt
+
+        folder = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), _("Folder with the wheel files"))
+        if folder:
+            with slicer.util.tryWithErrorDisplay(_("The software could not be installed.")):
+                self.say(setup.ensure(None, everything=True, folder=folder)[1])
+                self.onParameters()
+
+    def onLog(self, checked) -> None:
+        self.ui.logText.visible = checked
+        if checked:
+            self._showLog()
+
+    def _showLog(self, error="") -> None:
+        self.ui.logText.setPlainText("\n".join(part for part in (error, self.logic.log) if part))
 
 
 #
@@ -112,102 +618,119 @@ class DLReconWidget(ScriptedLoadableModuleWidget):
 class DLReconLogic(ScriptedLoadableModuleLogic):
     """The road from node to node, usable without the widget.
 
-    PyTorch is not loaded into Slicer, where it has caused crashes: a process of its own does the work.
+    PyTorch is not loaded into Slicer, where it has caused crashes: a process of its own does the work. It is kept
+    for the next volume until close().
     """
 
-    def process(self, inputVolume, outputVolume=None, task="denoise", model="auto", strength=1.0):
-        """Enhance a volume. Slicer waits until it is done.
+    def __init__(self) -> None:
+        ScriptedLoadableModuleLogic.__init__(self)
+        self._client = None
+        self._recognised = None
 
-        :param inputVolume: scalar or vector volume node; it is not changed.
-        :param outputVolume: volume node of the same kind to overwrite, or None for a new one.
+    def getParameterNode(self):
+        return DLReconParameterNode(super().getParameterNode())
+
+    def process(
+        self,
+        inputVolume,
+        outputVolume=None,
+        task="denoise",
+        model="auto",
+        strength=1.0,
+        mask=None,
+        wait=True,
+        sequence=True,
+        **options,
+    ):
+        """Enhance a volume or a time series. The input is not changed; after an error the scene is as it was.
+
+        :param inputVolume: scalar or vector volume node, or a sequence node of such. The volume that a sequence
+            browser shows stands for its whole sequence, unless sequence=False.
+        :param outputVolume: node of the same kind to overwrite, or None for a new one.
         :param task: what is wrong with the image; `python -m DLReconLib list` names the tasks and models.
         :param model: a model's id, or "auto" for the best known for the task and the modality.
         :param strength: 0 (nothing) to 1 (all that the model takes for noise is removed).
-        :return: the output volume node.
-        :raises TypeError, ValueError: a node does not suit.
-        :raises RuntimeError: the work failed, or a parameter does not suit the image; the message says why.
-
-        In case of an error the scene is as it was.
+        :param mask: where to work: label map node, ROI node, or (segmentation node, segment ID). None: everywhere.
+        :param wait: True waits and returns the output node; False returns a handle at once: poll() it now and then,
+            then see its state, error and outputNode.
+        :param options: modality, device, tile, dtype, precision, judge, uncertainty, feather: as on the command line.
+        :raises TypeError, ValueError: a node or an option does not suit.
+        :raises RuntimeError: the work failed, or an option does not suit the image; the message says why.
         """
-        self._findLibrary()
-        from DLReconLib import io, mrml
+        findLibrary()
+        from DLReconLib.help import HELP
 
-        volume = mrml.volume_from_node(inputVolume)
-        if inputVolume.IsA("vtkMRMLLabelMapVolumeNode"):
-            raise TypeError(f"inputVolume {inputVolume.GetName()} is a label map; wanted an image; choose another one")
-        if outputVolume is not None and outputVolume.GetClassName() != inputVolume.GetClassName():
-            # Found out here, and not only after minutes of work.
-            raise TypeError(
-                f"outputVolume is a {outputVolume.GetClassName()}; wanted a {inputVolume.GetClassName()} "
-                "like inputVolume; choose another one or None"
-            )
-        # Readable by this user only, and removed in any case: it holds an image of a patient.
-        with tempfile.TemporaryDirectory(prefix="DLRecon-", ignore_cleanup_errors=True) as folder:
-            names = ("input.nrrd", "output.nrrd", "report.json")
-            inputPath, outputPath, reportPath = (os.path.join(folder, name) for name in names)
-            # The node's attributes may name the patient, and the work does not need them.
-            io.write_volume(replace(volume, metadata={}), inputPath)
-            arguments = ["run", inputPath, outputPath, "--report", reportPath, "--progress", "none"]
-            arguments += ["--task", task, "--model", model, "--strength", str(strength)]
-            if volume.modality:
-                arguments += ["--modality", volume.modality]
-            self._runLibrary(arguments, folder)
-            result = io.read_volume(outputPath)
-            with open(reportPath, encoding="utf-8") as file:
-                provenance = json.load(file)
-        for warning in provenance.get("warnings", []):
-            logging.warning(f"DLRecon: {warning}")
+        unknown = sorted(set(options) - set(HELP))
+        if unknown:
+            raise TypeError(f"unknown options {', '.join(unknown)}; wanted some of: {', '.join(sorted(HELP))}")
+        options = {"task": task, "model": model, "strength": float(strength), **options}
+        source, browser = sequences.sequenceOf(inputVolume) if sequence else (None, None)
+        if source is not None:
+            run = runs.startSequence(self.client(), source, browser, outputVolume, mask, options)
+        else:
+            run = runs.startVolume(self.client(), inputVolume, outputVolume, mask, options)
+        return run.wait() if wait else run
 
-        node = outputVolume or mrml.new_output_node(inputVolume, f"{inputVolume.GetName()} {task}")
-        try:
-            mrml.write_to_node(result, node, inputVolume, provenance=provenance)
-        except Exception:
-            if outputVolume is None:
-                node.GetScene().RemoveNode(node)
-            raise
-        return node
+    def explain(self, resultVolume):
+        """A handle to poll: what the result at the crosshair depends on, as a new volume node.
 
-    @staticmethod
-    def _libraryFolder() -> str:
-        """The folder that holds DLReconLib: the module's own where it is installed, the one above in the sources."""
-        here = os.path.dirname(os.path.abspath(__file__))
-        for folder in (here, os.path.dirname(here)):
-            if os.path.isfile(os.path.join(folder, "DLReconLib", "__init__.py")):
-                return folder
-        raise RuntimeError(f"DLReconLib was found neither in {here} nor above it. Install the extension again.")
-
-    def _findLibrary(self) -> None:
-        folder = self._libraryFolder()
-        if folder not in sys.path:
-            sys.path.append(folder)
-
-    def _runLibrary(self, arguments, folder) -> None:
-        """`python -m DLReconLib ...` in a process of its own. Raises RuntimeError with the end of what it said.
-
-        It runs in the given folder, an empty one: Python imports from the current folder first, and Slicer's may
-        hold anything.
+        :raises ValueError: the crosshair is outside, or the input is gone.
         """
-        python = shutil.which("PythonSlicer") or sys.executable
-        environment = dict(os.environ)
-        paths = [self._libraryFolder(), environment.get("PYTHONPATH", "")]
-        environment["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
-        environment["PYTHONIOENCODING"] = "utf-8"
-        done = subprocess.run(
-            [python, "-m", "DLReconLib", *arguments],
-            env=environment,
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            encoding="utf-8",
-            errors="replace",
-            # No console window on Windows.
-            creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
-            check=False,
-        )
-        if done.returncode != 0:
-            said = "\n".join(done.stdout.strip().splitlines()[-15:])
-            raise RuntimeError(f"DLReconLib ended with code {done.returncode}:\n{said}")
+        findLibrary()
+        return runs.startExplanation(self.client(), resultVolume, views.provenanceOf(resultVolume))
+
+    def installDependencies(self, wheels=None) -> None:
+        """Install all that learned models need, without asking: for scripts.
+
+        :param wheels: folder of wheel files to install from without the internet.
+        :raises RuntimeError: it failed; the message says what to do.
+        """
+        findLibrary()
+        setup.install("learned", wheels)
+
+    def saveReport(self, resultVolume, path) -> None:
+        """A page with the record of a result. Raises RuntimeError where this DLRecon cannot write one."""
+        findLibrary()
+        views.writeReport(resultVolume, path)
+
+    def recognise(self, volumeNode, asked="auto"):
+        """(DICOM code or "", why) of the kind of image; remembered until the voxels change."""
+        key = choices.stateOf(volumeNode), asked
+        if self._recognised is None or self._recognised[0] != key:
+            findLibrary()
+            self._recognised = key, choices.recognise(volumeNode, asked)
+        return self._recognised[1]
+
+    def client(self):
+        """The one who talks to the worker; nothing is started before the first volume is handed over."""
+        if self._client is None:
+            findLibrary()
+            from DLReconLib.client import Client
+
+            self._client = Client()
+        return self._client
+
+    @property
+    def log(self) -> str:
+        return self._client.log if self._client is not None else ""
+
+    def close(self) -> None:
+        """End the worker. The next volume starts another one."""
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
+
+def findLibrary() -> None:
+    """Put the folder that holds DLReconLib on Python's path: the module's own where it is installed, the one above
+    in the sources."""
+    here = os.path.dirname(os.path.abspath(__file__))
+    for folder in (here, os.path.dirname(here)):
+        if os.path.isfile(os.path.join(folder, "DLReconLib", "__init__.py")):
+            if folder not in sys.path:
+                sys.path.append(folder)
+            return
+    raise RuntimeError(f"DLReconLib was found neither in {here} nor above it. Install the extension again.")
 
 
 #
@@ -237,7 +760,7 @@ class DLReconTest(ScriptedLoadableModuleTest):
 
     def test_nodeToNode(self):
         """A node comes back on the same grid with the same values."""
-        DLReconLogic()._findLibrary()
+        findLibrary()
         from DLReconLib import mrml
 
         inputVolume = self._noisyVolume()

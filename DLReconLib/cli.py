@@ -8,8 +8,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import DLReconLib
+from DLReconLib.help import HELP
 from DLReconLib.models import TASKS, find_card, list_cards
-from DLReconLib.outputs import check_outputs, check_png, json_text, write_results
+from DLReconLib.outputs import (
+    check_again,
+    check_dicom,
+    check_outputs,
+    check_page,
+    check_png,
+    files_of,
+    json_text,
+    write_again,
+    write_results,
+    write_text,
+)
 from DLReconLib.progress import Cancelled, Progress, silent
 
 DONE, BAD_INPUT, FAILED, CANCELLED = 0, 2, 3, 130
@@ -40,22 +52,67 @@ def make_parser() -> argparse.ArgumentParser:
 
     verb = verbs.add_parser("run", help="make a better volume")
     verb.add_argument("input", type=Path, help="NRRD, NIfTI, MetaImage, DICOM file or folder, PNG, TIFF")
-    verb.add_argument("output", type=Path, help="NRRD, NIfTI, MetaImage, PNG or TIFF file")
+    verb.add_argument("output", type=Path, help="NRRD, NIfTI, MetaImage, PNG or TIFF file; a folder for DICOM")
     add_options(verb)
     verb.add_argument("--series", help="which DICOM series of a folder: its UID or the beginning of it")
     verb.add_argument("--mask", type=Path, help="label image; only where it is not 0 is anything changed")
+    verb.add_argument("--dicom-source", type=Path, help="write DICOM, a derived series in the study of the images in "
+                      "this folder (default: the input, where it is DICOM)")  # fmt: skip
     verb.add_argument("--residual", type=Path, help="write what was removed to this file")
+    verb.add_argument("--uncertainty", type=Path, help="write the standard deviation of the error to this file; takes "
+                      "several times as long")  # fmt: skip
     verb.add_argument("--report", type=Path, help="write the record of the run to this JSON file")
     verb.add_argument("--progress", choices=["auto", "bar", "json", "none"], default="auto")
     verb.add_argument("--overwrite", action="store_true", help="replace files that exist")
+
+    verb = verbs.add_parser("batch", help="a folder of images, again where it was interrupted")
+    verb.add_argument("input", type=Path, help="folder; image files and DICOM series in it and below it are cases")
+    verb.add_argument("output", type=Path, help="folder of the results, of manifest.jsonl and index.html")
+    add_options(verb)
+    verb.add_argument(
+        "--pattern", default="*", metavar="GLOB", help="only files of this name, or path below the folder"
+    )
+    verb.add_argument("--format", default="", metavar="EXT", help=".nrrd, .nii.gz, ... of all results (default: the "
+                      "input's, and .nrrd for DICOM)")  # fmt: skip
+    verb.add_argument("--jobs", type=int, default=1, metavar="N", help="so many at once, each in a process of its own")
+    verb.add_argument("--resume", action="store_true", help="go on: what is finished is left alone")
+    verb.add_argument("--overwrite", action="store_true", help="begin again, and replace files that exist")
+    verb.add_argument("--progress", choices=["auto", "bar", "json", "none"], default="auto")
+
+    verb = verbs.add_parser("replay", help="repeat a run from its record and compare")
+    verb.add_argument("record", type=Path, help="JSON file of --report, or an NRRD file that dlrecon wrote")
+    verb.add_argument("--input", type=Path, help="where the input is now (default: where it was)")
+    verb.add_argument("--mask", type=Path, help="where the mask is now")
+    verb.add_argument("--output", type=Path, help="write what comes out to this file")
+    verb.add_argument("--tolerance", type=float, default=1e-4, help="what counts as equal, as a fraction of the "
+                      "input's range of values (default 1e-4)")  # fmt: skip
+    verb.add_argument("--script", action="store_true", help="print the lines of Python that do the same, run nothing")
+    verb.add_argument("--json", action="store_true", help="print JSON")
+
+    verb = verbs.add_parser("report", help="a page to read: before, after, what was removed, how far to trust it")
+    verb.add_argument("record", type=Path, help="JSON file of --report, or an NRRD file that dlrecon wrote")
+    verb.add_argument("-o", "--output", type=Path, required=True, help="HTML file")
+    verb.add_argument("--input", type=Path, help="where the input is now (default: where it was)")
+    verb.add_argument("--result", type=Path, help="where the result is now")
+    verb.add_argument("--overwrite", action="store_true", help="replace a file that exists")
 
     verb = verbs.add_parser("metrics", help="figures of an image, alone or against a reference")
     verb.add_argument("image", type=Path)
     verb.add_argument("--reference", type=Path, help="the image it should be; its 99.9th percentile minus its minimum "
                       "is the data range unless --peak says otherwise")  # fmt: skip
-    verb.add_argument("--peak", type=float, help="data range for PSNR, SSIM and NRMSE")
-    verb.add_argument("--mask", type=Path, help="label image: voxels above 0 count; two labels or more give the CNR")
-    verb.add_argument("--json", action="store_true", help="print JSON")
+    verb.add_argument("--peak", type=float, help="data range for PSNR, SSIM, NRMSE and GMSD")
+    verb.add_argument("--mask", type=Path, help="label image: voxels above 0 count")
+    verb.add_argument("--labels", type=Path, help="label image of tissues: CNR of each pair, figures of each label "
+                      "(default: the mask, where it has two labels or more)")  # fmt: skip
+    verb.add_argument("--json", action="store_true", help="print JSON: figures, 95 %% intervals, curves")
+    verb.add_argument("--plots", type=Path, metavar="DIR", help="write edge.png, mtf.png and nps.png to this folder")
+
+    verb = verbs.add_parser("evaluate", help="methods compared over many cases: intervals, tests, a page")
+    verb.add_argument("cases", type=Path, metavar="PLAN|FOLDER", help="JSON plan, or a folder with input/, reference/, "
+                      "labels/, mask/ and a folder a method")  # fmt: skip
+    verb.add_argument("--out", type=Path, default=Path("dlrecon-evaluation"), help="folder to write to")
+    verb.add_argument("--device", default="auto", help="for methods that are models: auto, cpu, cuda, cuda:N or mps")
+    verb.add_argument("--progress", choices=["auto", "bar", "json", "none"], default="auto")
 
     verb = verbs.add_parser("train", help="train a model by a plan")
     verb.add_argument("plan", type=Path, help="JSON file; see the plans beside the models of the zoo")
@@ -68,24 +125,46 @@ def make_parser() -> argparse.ArgumentParser:
     verb = verbs.add_parser("doctor", help="is everything there? what is wrong and how to mend it")
     verb.add_argument("--json", action="store_true", help="print JSON")
 
+    verb = verbs.add_parser("explain", help="which voxels of the input made a place of the output")
+    verb.add_argument("input", type=Path)
+    verb.add_argument("output", type=Path, help="file of the map, on the grid of the input")
+    verb.add_argument("--point", type=triple, required=True, metavar="I,J,K", help="voxel of the output")
+    verb.add_argument("--radius", type=int, default=0, help="explain the mean within so many voxels (default: 0)")
+    verb.add_argument("--method", choices=["gradient", "integrated", "occlusion"], default="gradient")
+    verb.add_argument("--series", help="which DICOM series of a folder")
+    verb.add_argument("--overwrite", action="store_true", help="replace a file that exists")
+    add_model_options(verb)
+
+    verb = verbs.add_parser("worker", help="answer requests on standard input, for programs (see protocol.py)")
+    verb.add_argument("--folder", type=Path, help="private folder of the arrays, removed with the parent (default: "
+                      "the current one, kept)")  # fmt: skip
+    verb.add_argument("--parent", type=int, help="end when this process does")
+
     verb = verbs.add_parser("demo", help="the main job on a real image, with a picture and figures")
     verb.add_argument("--out", type=Path, default=Path("dlrecon-demo"), help="folder to write to")
     return parser
 
 
 def add_options(verb: argparse.ArgumentParser) -> None:
-    """The fields of pipeline.Options, each a flag."""
-    verb.add_argument("--task", choices=TASKS, default="denoise")
-    verb.add_argument("--model", default="auto", help="id, path of a card.json, or auto: by task and modality")
-    verb.add_argument("--modality", default="auto", help="auto, MR, CT, US, PT, ...")
-    verb.add_argument("--strength", type=float, default=1.0, help="0 (nothing) to 1 (full)")
-    verb.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
-    verb.add_argument("--tile", type=triple, metavar="Z,Y,X", help="voxels worked on at once, multiples of 8")
-    verb.add_argument("--dtype", choices=["float32", "input"], default="float32", help="type of the output's values")
-    verb.add_argument("--precision", choices=["auto", "float32", "bfloat16"], default="auto")
+    """The fields of pipeline.Options, each a flag; the panel of the Slicer module explains them by the same words."""
+    add_model_options(verb)
+    verb.add_argument("--strength", type=float, default=1.0, help=HELP["strength"])
+    verb.add_argument("--tile", type=triple, metavar="Z,Y,X", help=HELP["tile"])
+    verb.add_argument("--dtype", choices=["float32", "input"], default="float32", help=HELP["dtype"])
+    verb.add_argument("--no-judge", dest="judge", action="store_false", help=f"do not {HELP['judge']}")
+    verb.add_argument("--feather", type=float, default=0.0, metavar="MM", help=HELP["feather"])
 
 
-OPTIONS = ("task", "model", "modality", "strength", "device", "tile", "dtype", "precision")
+def add_model_options(verb: argparse.ArgumentParser) -> None:
+    """Which model, and where it runs."""
+    verb.add_argument("--task", choices=TASKS, default="denoise", help=HELP["task"])
+    verb.add_argument("--model", default="auto", help=HELP["model"])
+    verb.add_argument("--modality", default="auto", help=HELP["modality"])
+    verb.add_argument("--device", default="auto", help=HELP["device"])
+    verb.add_argument("--precision", choices=["auto", "float32", "bfloat16"], default="auto", help=HELP["precision"])
+
+
+OPTIONS = ("task", "model", "modality", "strength", "device", "tile", "dtype", "precision", "judge", "feather")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -134,8 +213,10 @@ def run(arguments: argparse.Namespace) -> int:
     from DLReconLib.pipeline import reconstruct
 
     check_outputs(arguments)
-    volumes = [read_volume(arguments.input, arguments.series)] if arguments.series else read_series(arguments.input)
-    options = {name: getattr(arguments, name) for name in OPTIONS}
+    series = None if arguments.dicom_source and not arguments.input.is_dir() else arguments.series
+    volumes = [read_volume(arguments.input, series)] if series else read_series(arguments.input)
+    check_dicom(arguments, volumes)
+    options = {name: getattr(arguments, name) for name in OPTIONS} | {"uncertainty": bool(arguments.uncertainty)}
     if arguments.output.suffix.lower() == ".png":
         check_png(volumes, arguments.output)
         options["dtype"] = "input"
@@ -155,6 +236,7 @@ def run(arguments: argparse.Namespace) -> int:
     record = results[0].provenance
     if len(results) > 1:
         record = record | {"time_points": [r.provenance for r in results]}
+    record = record | {"files": files_of(arguments)}
     write_results(arguments, results, record)
     for warning in record["warnings"]:
         print(f"dlrecon: warning: {warning}", file=sys.stderr)
@@ -162,6 +244,25 @@ def run(arguments: argparse.Namespace) -> int:
         model, why = record["model"]["id"], record["model_chosen"]
         print(f"{model} ({why}): noise found {record['noise']:.4g}, {record['seconds']['total']:.1f} s, "
               f"{arguments.output}")  # fmt: skip
+        if arguments.judge:
+            print(f"trust: {record['trust']['light']}")
+            for reason in record["trust"]["reasons"]:
+                if reason["light"] != "green":
+                    print(f"  {reason['light']}: {reason['text']}")
+    return DONE
+
+
+def explain(arguments: argparse.Namespace) -> int:
+    from DLReconLib.explain import explain as attribute
+    from DLReconLib.io import check_output, read_volume, write_volume
+
+    check_output(arguments.output, arguments.overwrite, [arguments.input])
+    volume = read_volume(arguments.input, arguments.series)
+    names = ("point", "method", "radius", "task", "model", "modality", "device", "precision")
+    result = attribute(volume, progress=show_progress("auto"), **{n: getattr(arguments, n) for n in names})
+    metadata = {"DLRecon.Provenance": json_text(result.provenance)}
+    write_volume(result.volume, arguments.output, metadata=metadata, overwrite=arguments.overwrite)
+    print(f"{result.provenance['model']['id']}: {arguments.method} at {arguments.point}: {arguments.output}")
     return DONE
 
 
@@ -180,25 +281,63 @@ def show(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(card.to_dict(), indent=2))
         return DONE
-    print(f"{card.id}: {card.title}\n{card.summary}\n")
-    for name, value in card.to_dict().items():
-        if name in ("id", "title", "summary") or value in ("", {}, []):
-            continue
-        text = json.dumps(value, indent=2) if isinstance(value, dict) else value
-        print(f"{name}: {'; '.join(map(str, value)) if isinstance(value, tuple) else text}")
+    from DLReconLib.card_text import describe
+
+    print(describe(card))
+    return DONE
+
+
+def replay(arguments: argparse.Namespace) -> int:
+    from DLReconLib import replay as again
+
+    record, beside = again.read_record(arguments.record), arguments.record.parent
+    if arguments.script:
+        print(again.script(record), end="")
+        return DONE
+    check_again(arguments)
+    found = again.replay(record, input=arguments.input, mask=arguments.mask, beside=beside,
+                         tolerance=arguments.tolerance, progress=show_progress("auto"))  # fmt: skip
+    if arguments.output and found.results:
+        write_again(arguments.output, found.results)
+    print(json_text(found.to_dict()) if arguments.json else found.text)
+    return FAILED if found.verdict == again.DIFFERS else DONE
+
+
+def report(arguments: argparse.Namespace) -> int:
+    from DLReconLib import report as pages
+    from DLReconLib.replay import read_record
+
+    check_page(arguments)
+    record = read_record(arguments.record)
+    before, after, notes = pages.images_of(record, arguments.record.parent, arguments.input, arguments.result)
+    write_text(arguments.output, pages.report(record, before, after, notes, str(arguments.record)))
+    for note in notes:
+        print(f"dlrecon: warning: {note}", file=sys.stderr)
+    print(arguments.output)
     return DONE
 
 
 def metrics(arguments: argparse.Namespace) -> int:
     from DLReconLib.evaluation import measure
+    from DLReconLib.figures import as_text
 
-    figures = measure(arguments.image, arguments.reference, arguments.mask, arguments.peak)
-    if arguments.json:
-        print(json_text(figures))
-        return DONE
-    for name, value in figures.items():
-        print(f"{name:12} {value:.6g}" if isinstance(value, float) else f"{name:12} {value}")
+    figures = measure(arguments.image, arguments.reference, arguments.mask, arguments.peak, arguments.labels)
+    if arguments.plots:
+        from DLReconLib.plots import save_plots
+
+        for path in save_plots(figures["curves"], arguments.plots):
+            print(f"dlrecon: {path}", file=sys.stderr)
+    print(json_text(figures) if arguments.json else as_text(figures))
     return DONE
+
+
+def evaluate(arguments: argparse.Namespace) -> int:
+    from DLReconLib.cohort import evaluate_cohort
+
+    outcome = evaluate_cohort(arguments.cases, arguments.out, arguments.device, show_progress(arguments.progress))
+    if arguments.progress != "json":
+        print(outcome.text)
+    return DONE if outcome.measured else FAILED
 
 
 def train(arguments: argparse.Namespace) -> int:
@@ -231,5 +370,31 @@ def demo(arguments: argparse.Namespace) -> int:
     return DONE
 
 
-VERBS = {"list": list_models, "show": show, "run": run, "metrics": metrics, "train": train, "doctor": doctor,
-         "demo": demo}  # fmt: skip
+def batch(arguments: argparse.Namespace) -> int:
+    from DLReconLib.batch import run_batch, table
+
+    outcome = run_batch(
+        arguments.input,
+        arguments.output,
+        pattern=arguments.pattern,
+        form=arguments.format,
+        jobs=arguments.jobs,
+        resume=arguments.resume,
+        overwrite=arguments.overwrite,
+        progress=show_progress(arguments.progress),
+        **{name: getattr(arguments, name) for name in OPTIONS},
+    )
+    if arguments.progress != "json":
+        print(table(outcome))
+    return FAILED if outcome.failed else DONE
+
+
+def worker(arguments: argparse.Namespace) -> int:
+    from DLReconLib.worker import main as serve
+
+    return serve(arguments.folder, arguments.parent)
+
+
+VERBS = {"list": list_models, "show": show, "run": run, "replay": replay, "report": report, "metrics": metrics,
+         "evaluate": evaluate, "train": train,
+         "doctor": doctor, "demo": demo, "worker": worker, "batch": batch, "explain": explain}  # fmt: skip

@@ -56,6 +56,11 @@ def read_folder(folder: Path, series: str | None = None) -> Volume:
     return Volume(array, grid, tags.get("0008|0060", ""), "dicom", dict(tags))
 
 
+def list_series(folder: Path) -> dict[str, list[Path]]:
+    """Series UID to the files of it, in a folder that holds DICOM images. Raises ValueError for a damaged one."""
+    return {uid: [image.path for image in images] for uid, images in _series(folder).items()}
+
+
 def tags_of(reader: sitk.ImageFileReader) -> dict[str, str]:
     """DICOM tags as "gggg|eeee": value, values stripped of their padding."""
     return {key: headers.text(reader.GetMetaData(key)).strip("\0 ") for key in reader.GetMetaDataKeys() if "|" in key}

@@ -5,18 +5,12 @@ import platform
 import shutil
 import sys
 import tempfile
-from importlib import metadata, util
 from typing import Any
 
 from DLReconLib.models import ModelError, list_cards
-
-REQUIRED = {"numpy": "numpy", "scipy": "scipy", "scikit-image": "skimage", "SimpleITK": "SimpleITK"}
-OPTIONAL = {
-    "torch": ("torch", "pip install 'dlrecon[learned]': without it only the classical methods work"),
-    "safetensors": ("safetensors", "pip install 'dlrecon[learned]'"),
-    "monai": ("monai", "pip install 'dlrecon[train]': training, and networks of MONAI"),
-    "matplotlib": ("matplotlib", "pip install 'dlrecon[train]': plots of training"),
-}
+from DLReconLib.packages import State
+from DLReconLib.packages import examine as examine_packages
+from DLReconLib.remedies import import_remedy
 
 
 def finding(what: str, ok: bool, found: object, mend: str = "", optional: bool = False) -> dict[str, Any]:
@@ -31,11 +25,9 @@ def examine() -> list[dict[str, Any]]:
         finding("memory", True, f"{memory_gib():.1f} GiB in all" if memory_gib() else "unknown"),
         finding("processor cores", True, os.cpu_count()),
     ]
-    for package, module in REQUIRED.items():
-        findings.append(_package(package, module, f"pip install {package}", False))
-    for package, (module, mend) in OPTIONAL.items():
-        findings.append(_package(package, module, mend, True))
-    if util.find_spec("torch"):
+    states = examine_packages("train")
+    findings += [_package(state) for state in states]
+    if any(state.ok and state.package.name == "torch" for state in states):
         findings += _devices()
     try:
         findings += [_weights(card) for card in list_cards() if card.weights]
@@ -45,13 +37,15 @@ def examine() -> list[dict[str, Any]]:
     return findings
 
 
-def _package(package: str, module: str, mend: str, optional: bool) -> dict[str, Any]:
-    there = util.find_spec(module) is not None
-    try:
-        version = metadata.version(package) if there else "not installed"
-    except metadata.PackageNotFoundError:
-        version = "version unknown"
-    return finding(package, there, version, mend, optional)
+def _package(state: State) -> dict[str, Any]:
+    package = state.package
+    optional = package.level != "classical"
+    mend = state.mend and f"{state.mend} ({package.purpose})"
+    if not state.ok and optional:
+        mend += f"; pip install 'dlrecon[{package.level}]' brings all of its kind"
+    left = f"; an uninstallation left {' and '.join(state.remains)}, which may go" if state.ok and state.remains else ""
+    found = state.version + left if state.ok else state.text
+    return finding(package.name, state.ok, found, mend, optional)
 
 
 def _devices() -> list[dict[str, Any]]:
@@ -61,8 +55,8 @@ def _devices() -> list[dict[str, Any]]:
         device = choose_device("auto")
         found = f"{device}, {choose_precision('auto', device)}"
     except (ImportError, OSError, RuntimeError) as error:
-        mend = "the installation of torch is broken: pip install --force-reinstall 'torch<2.14'"
-        return [finding("device", False, f"{type(error).__name__}: {error}", mend, True)]
+        said = f"{type(error).__name__}: {error}"
+        return [finding("device", False, said, import_remedy(said, 1, "torch>=2.4,<2.14")[0], True)]
     return [finding("device", True, found)]
 
 

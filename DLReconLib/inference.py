@@ -113,8 +113,13 @@ class Model:
                 return np.full([1, *(n // MULTIPLE for n in patch.shape)], sigma, np.float32)
 
             return lambda execution: Method(level, lambda found: found, classical)
+        magnitude = self.magnitude(whole)
+        return lambda execution: self._network_method(magnitude, execution)
+
+    def magnitude(self, whole: Array) -> float:
+        """1 for a magnitude image, whose noise is Rician; 0 for a signed one."""
         signed = np.count_nonzero(whole < 0) > 1e-3 * whole.size or self.card.offset != 0
-        return lambda execution: self._network_method(0.0 if signed else 1.0, execution)
+        return 0.0 if signed else 1.0
 
     def _network_method(self, magnitude: float, execution: Execution) -> "Method":
         import torch
@@ -239,7 +244,7 @@ def run_model(
         try:
             return _run(make_method(execution), whole, normalise, execution, model.card.halo, rising)
         except (MemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             # The traceback holds the tensors of the failed attempt.
             error.__traceback__ = None
@@ -254,10 +259,11 @@ def run_model(
             )
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
     names = {kind.__name__ for kind in type(error).__mro__}
     text = str(error).lower()
-    words = ("out of memory", "not enough memory", "allocate memory", "alloc_failed")
+    # The last is oneDNN's: on CPUs it fails so where its buffers do not fit.
+    words = ("out of memory", "not enough memory", "allocate memory", "alloc_failed", "could not create a primitive")
     return bool(names & {"MemoryError", "OutOfMemoryError"}) or any(w in text for w in words)
 
 

@@ -32,6 +32,11 @@ class ModelCard:
     equivariance: "scale" where f(a x) = a f(x), "affine" where f(a x + b) = a f(x) + b, else "none".
     training: data, licences, split, plan. results: measured figures. limits: what it cannot do.
     licence: of the weights. folder: where the card lies (not part of the file).
+    trust: what the judging of a result needs to know of the model, or empty: see trust.py, domain.py, uncertainty.py.
+        Written by Testing/Benchmarks/trust.py --cards; may be missing in the file.
+    intended_use: one or two sentences. not_for: what it must not be used for, a sentence each.
+    failures: known ones, each {"title", "text", "picture"}; picture: a PNG beside the card, or "". Measured and drawn
+        by Testing/Benchmarks/failures.py --cards. These three, too, may be missing in the file.
     """
 
     id: str
@@ -56,16 +61,25 @@ class ModelCard:
     results: dict[str, Any]
     limits: tuple[str, ...]
     licence: str
+    trust: dict[str, Any] = field(default_factory=dict)
+    intended_use: str = ""
+    not_for: tuple[str, ...] = ()
+    failures: tuple[dict[str, str], ...] = ()
     folder: Path = field(default=Path(), compare=False)
 
     def __post_init__(self) -> None:
-        for name in ("modalities", "tile", "reach", "limits"):
+        for name in ("modalities", "tile", "reach", "limits", "not_for", "failures"):
             self._expect(isinstance(getattr(self, name), (list, tuple)), name, "a list", getattr(self, name))
             object.__setattr__(self, name, tuple(getattr(self, name)))
-        for name in ("arguments", "training", "results"):
+        for name in ("arguments", "training", "results", "trust"):
             self._expect(isinstance(getattr(self, name), dict), name, "an object", getattr(self, name))
         for name in ("offset", "unit", "flat_mm", "halo"):
             self._expect(isinstance(getattr(self, name), (int, float)), name, "a number", getattr(self, name))
+        for failure in self.failures:
+            whole = isinstance(failure, dict) and set(failure) == {"title", "text", "picture"}
+            self._expect(whole and all(isinstance(v, str) for v in failure.values()), "failures",
+                         "objects of the strings title, text and picture", failure)  # fmt: skip
+        self._expect(isinstance(self.intended_use, str), "intended_use", "a string", self.intended_use)
         self._expect(self.scale == 1, "scale", "1: other grids are not supported yet", self.scale)
         self._expect(len(self.reach) in (0, 2), "reach", "lowest and highest value, or none", self.reach)
         self._expect(self.task in TASKS, "task", f"one of {', '.join(TASKS)}", self.task)
@@ -95,7 +109,8 @@ class ModelCard:
         if not isinstance(values, dict):
             raise ModelError(f"card {path}: wanted a JSON object, got {type(values).__name__}")
         names = {f.name for f in fields(cls)} - {"folder"}
-        missing, unknown = sorted(names - set(values)), sorted(set(values) - names)
+        optional = {"trust", "intended_use", "not_for", "failures"}
+        missing, unknown = sorted(names - optional - set(values)), sorted(set(values) - names)
         if missing or unknown:
             raise ModelError(
                 f"card {path}: missing fields {missing}, unknown fields {unknown}; a card has exactly: "

@@ -4,6 +4,8 @@ import argparse
 import json
 import math
 import os
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ def check_outputs(arguments: argparse.Namespace) -> None:
     from DLReconLib.io import check_output
 
     inputs = [p for p in (arguments.input, arguments.mask) if p]
-    for path in (arguments.output, arguments.residual):
+    for path in (None if dicom_source(arguments) else arguments.output, arguments.residual, arguments.uncertainty):
         if path:
             check_output(path, arguments.overwrite, inputs)
     report = arguments.report
@@ -22,13 +24,82 @@ def check_outputs(arguments: argparse.Namespace) -> None:
             raise FileNotFoundError(f"report {report}: wanted a file in a folder that exists and is writable")
         if report.exists() and not arguments.overwrite:
             raise FileExistsError(f"report {report} exists; give --overwrite or another name")
-    named = [p.resolve() for p in (*inputs, arguments.output, arguments.residual, report) if p]
+    maps = [p for p in (arguments.residual, arguments.uncertainty) if p]
+    named = [p.resolve() for p in (*inputs, arguments.output, *maps, report) if p]
     if len(set(named)) < len(named):
         raise ValueError(f"one file is named twice among {', '.join(map(str, named))}; wanted a name for each")
-    if arguments.residual and arguments.residual.suffix.lower() == ".png":
-        raise ValueError(
-            f"--residual {arguments.residual}: PNG holds no negative values; wanted .nrrd, .nii.gz or .tif"
-        )
+    for path in maps:
+        if path.suffix.lower() == ".png":
+            raise ValueError(f"{path}: PNG holds no negative or broken values; wanted .nrrd, .nii.gz or .tif")
+
+
+def dicom_source(arguments: argparse.Namespace) -> Path | None:
+    """The DICOM images whose study the output joins; None where the output is a file.
+
+    It is a DICOM folder where --dicom-source is given, or where the input is DICOM and the output has no extension.
+    """
+    from DLReconLib.claims import extension
+    from DLReconLib.headers import is_dicom
+
+    if arguments.dicom_source or extension(arguments.output):
+        return arguments.dicom_source
+    return arguments.input if arguments.input.is_dir() or is_dicom(arguments.input) else None
+
+
+def check_dicom(arguments: argparse.Namespace, volumes: list[Any]) -> None:
+    """Raises before the work where the output could not become a series of the DICOM source."""
+    source = dicom_source(arguments)
+    if source is None:
+        return
+    try:
+        from DLReconLib import derived
+    except ImportError:
+        raise ValueError(f"{arguments.output}: DICOM wants pydicom; pip install 'dlrecon[dicom]'") from None
+    if len(volumes) > 1:
+        raise ValueError(f"{arguments.output}: {len(volumes)} time points; wanted one for a DICOM series; run each")
+    derived.check(volumes[0], source, arguments.output, series_of_source(arguments))
+
+
+def series_of_source(arguments: argparse.Namespace) -> str | None:
+    """--series speaks of the source where the input is no folder; else the volume knows its own."""
+    return None if arguments.input.is_dir() else arguments.series
+
+
+def files_of(arguments: argparse.Namespace) -> dict[str, str]:
+    """For the record: the paths as they were given, so that the run can be repeated."""
+    names = ("input", "series", "mask", "output", "residual")
+    source = dicom_source(arguments)
+    files = {name: str(v) for name in names if (v := getattr(arguments, name, None)) is not None}
+    return files | ({"dicom": str(source)} if source else {})
+
+
+def check_again(arguments: argparse.Namespace) -> None:
+    """Raises before a run is repeated where its output could not be written."""
+    from DLReconLib.io import check_output
+
+    if arguments.output:
+        check_output(arguments.output, False, [arguments.record, *filter(None, [arguments.input, arguments.mask])])
+
+
+def check_page(arguments: argparse.Namespace) -> None:
+    """Raises where the page of a report could not be written, or would replace what it is made from."""
+    path = arguments.output
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise ValueError(f"{path}: a report is a page; wanted a name that ends in .html")
+    if not path.absolute().parent.is_dir() or path.is_dir():
+        raise FileNotFoundError(f"{path}: wanted a file in a folder that exists")
+    if path.exists() and not arguments.overwrite:
+        raise FileExistsError(f"{path} exists; give --overwrite or another name")
+
+
+def write_again(path: Path, results: Sequence[Any]) -> None:
+    """What a repeated run gave, with its own record."""
+    from DLReconLib.io import write_series, write_volume
+
+    if len(results) > 1:
+        write_series([r.volume for r in results], path)
+    else:
+        write_volume(results[0].volume, path, metadata={"DLRecon.Provenance": json.dumps(results[0].provenance)})
 
 
 def check_png(volumes: list[Any], path: Path) -> None:
@@ -42,17 +113,27 @@ def write_results(arguments: argparse.Namespace, results: list[Any], record: dic
     """Residual, report and output; where one fails, those that this run made anew are taken back."""
     from DLReconLib.io import write_series, write_volume
 
-    metadata = {"DLRecon.Provenance": json.dumps(record)}
-    report = json_text(record | {"figures": figures(results[0])})
-    wanted = {arguments.residual: lambda r: r.residual, arguments.output: lambda r: r.volume}
+    report = json_text(record)
+    metadata = {"DLRecon.Provenance": json.dumps(json.loads(report))}
+    source = dicom_source(arguments)
+    wanted = {
+        arguments.residual: lambda r: r.residual,
+        arguments.uncertainty: lambda r: r.uncertainty,
+        arguments.output: lambda r: r.volume,
+    }
     made: list[Path] = []
     try:
         for path, image in wanted.items():
             if path is None:
                 continue
-            if not path.exists():
+            if not path.exists() or path.is_dir():  # a folder for DICOM is empty before
                 made.append(path)
-            if len(results) == 1:
+            if source and path == arguments.output:
+                from DLReconLib.derived import write_derived
+
+                series = series_of_source(arguments)
+                write_derived(results[0].volume, source, path, record=record, series=series)
+            elif len(results) == 1:
                 write_volume(image(results[0]), path, metadata=metadata, overwrite=arguments.overwrite)
             else:
                 write_series([image(r) for r in results], path, overwrite=arguments.overwrite)
@@ -60,16 +141,11 @@ def write_results(arguments: argparse.Namespace, results: list[Any], record: dic
             write_text(arguments.report, report)
     except BaseException:
         for path in made:
-            path.unlink(missing_ok=True)
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
         raise
-
-
-def figures(result: Any) -> dict[str, Any]:
-    """Noise and SNR of a scalar image before and after."""
-    from DLReconLib.metrics import noise_sigma, snr
-
-    pairs = {"before": result.source.array, "after": result.volume.array}
-    return {when: {"noise_sigma": noise_sigma(a), "snr": snr(a)} for when, a in pairs.items() if a.ndim == 3}
 
 
 def json_text(values: Any) -> str:

@@ -1,11 +1,11 @@
 """reconstruct(): the one road from a volume to a better one."""
 
-import hashlib
-import json
 import platform
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
+from functools import partial
 from importlib import metadata
 from typing import Any
 
@@ -13,35 +13,20 @@ import numpy as np
 from scipy import ndimage
 
 import DLReconLib
+from DLReconLib.fingerprint import fingerprint, trace
 from DLReconLib.inference import Execution, Model, run_model
 from DLReconLib.models import ModelCard, find_card, list_cards
 from DLReconLib.progress import Progress, silent
+from DLReconLib.quality import quality
+from DLReconLib.result import Result
 from DLReconLib.transforms import LinearIntensity, SlicesFirst
+from DLReconLib.trust import judge
+from DLReconLib.uncertainty import PASSES, Calibration, error_deviation, flip_spread, local_noise
 from DLReconLib.volume import Volume
 
 Array = np.ndarray
 SMALLEST = 8
 MOST_ANISOTROPIC = 100
-
-
-@dataclass(frozen=True)
-class Result:
-    """The answer and how it came about.
-
-    volume: the better image, on the grid and in the unit of the input. source: the input.
-    noise: standard deviation of the noise found, in the unit of the input.
-    provenance: JSON values: model and checksum, options, device, versions, input, noise, seconds, warnings.
-    """
-
-    volume: Volume
-    source: Volume
-    noise: float
-    provenance: dict[str, Any]
-
-    @property
-    def residual(self) -> Volume:
-        """What was removed, input minus volume, float32."""
-        return self.volume.with_array(np.subtract(self.source.array, self.volume.array, dtype=np.float32))
 
 
 @dataclass(frozen=True)
@@ -53,6 +38,10 @@ class Options:
     device: auto, cpu, cuda, cuda:N or mps. tile: (k, j, i) voxels at once, or None for the card's.
     dtype: "float32", or "input" for the type of the input, rounded and clipped.
     precision: auto, float32 or bfloat16, of the network's arithmetic.
+    judge: put figures before and after, and how far to trust the result, into the provenance.
+    uncertainty: also estimate the standard deviation of the error, voxel by voxel; takes uncertainty.PASSES times as
+        long.
+    feather: width in mm over which the change fades in from the edge of the mask inwards; 0 is a hard edge.
     """
 
     task: str = "denoise"
@@ -63,10 +52,15 @@ class Options:
     tile: tuple[int, int, int] | None = None
     dtype: str = "float32"
     precision: str = "auto"
+    judge: bool = True
+    uncertainty: bool = False
+    feather: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.strength <= 1:
             raise ValueError(f"strength {self.strength}; wanted a number from 0 (nothing) to 1 (full)")
+        if not 0 <= self.feather < np.inf:
+            raise ValueError(f"feather {self.feather}; wanted millimetres, 0 or more")
         if self.dtype not in ("float32", "input"):
             raise ValueError(f"dtype {self.dtype!r}; wanted float32 or input")
         if self.tile is not None and (len(self.tile) != 3 or min(self.tile) < 16 or any(t % 8 for t in self.tile)):
@@ -74,7 +68,13 @@ class Options:
 
 
 def reconstruct(
-    volume: Volume, *, mask: Volume | None = None, progress: Progress = silent, loaded: Model | None = None, **options
+    volume: Volume,
+    *,
+    mask: Volume | None = None,
+    progress: Progress = silent,
+    loaded: Model | None = None,
+    load: Callable[[ModelCard, str, str], Model] = Model,
+    **options,
 ) -> Result:
     """Make a better volume.
 
@@ -83,6 +83,7 @@ def reconstruct(
         mask: (k, j, i) on the same grid; only where it is not 0 is anything changed.
         progress: told the fraction done; raising Cancelled from it stops the work within a piece.
         loaded: a Model to use again instead of loading one.
+        load: makes the Model of a card, a device and a precision; a caller that keeps models passes its own.
         options: the fields of Options.
 
     Raises:
@@ -96,21 +97,30 @@ def reconstruct(
     card, reason = (loaded.card, "loaded by the caller") if loaded else choose_model(chosen, modality, why)
     warnings = advise(card, modality, why)
     progress(0.0, f"loading {card.id}")
-    model = loaded or Model(card, chosen.device, chosen.precision)
+    model = loaded or load(card, chosen.device, chosen.precision)
     tile = (chosen.tile or card.tile) if card.tile else tuple(-(-n // 8) * 8 for n in [max(volume.array.shape[:3])] * 3)
     execution = Execution(model.device, model.precision, tile)
     planes = [volume.array] if volume.array.ndim == 3 else list(np.moveaxis(volume.array, 3, 0))
-    outputs, noises, inside = [], [], 0.0
+    outputs, deviations, noises, inside = [], [], [], 0.0
+    passes = PASSES if chosen.uncertainty else 1
     for number, plane in enumerate(planes):
 
-        def part(fraction: float, text: str, number: int = number) -> None:
-            progress((number + fraction) / len(planes), text)
+        def answer(plane: Array, which: int = 0, number: int = number) -> tuple[Array, float, float]:
+            def part(fraction: float, text: str) -> None:
+                progress((number + (which + fraction) / passes) / len(planes), text)
 
-        output, noise, seconds = enhance(plane, volume, model, execution, chosen.strength, part)
+            return enhance(plane, volume, model, execution, chosen.strength, part)
+
+        output, noise, seconds = answer(plane)
         outputs.append(output)
         noises.append(noise)
         inside += seconds
+        if chosen.uncertainty:
+            again = partial(lambda answer, flipped, which: answer(flipped, which)[0], answer)
+            deviations.append(deviation(plane, output, noise, card, chosen.strength, mask, again))
     array = outputs[0] if volume.array.ndim == 3 else np.stack(outputs, axis=3)
+    if mask is not None and chosen.feather > 0:
+        array = fade_in(array, volume, mask.array, chosen.feather)
     if chosen.dtype == "input":
         array = cast(array, volume.array.dtype)
     if chosen.strength == 0:
@@ -122,12 +132,47 @@ def reconstruct(
         "modality": {"used": modality, "why": why},
         "model_chosen": reason,
         "mask": mask is not None,
+        **({} if mask is None else {"mask_sha256": fingerprint(mask)}),
         "noise": float(np.median(noises)),
         "warnings": warnings,
-        "seconds": {"total": time.perf_counter() - started, "network": inside},
     }
+    result = volume.with_array(array)
+    uncertainty = None
+    if chosen.uncertainty:
+        error = deviations[0] if volume.array.ndim == 3 else np.stack(deviations, axis=3)
+        uncertainty = volume.with_array(error)
+        record["uncertainty"] = {"passes": passes, **asdict(Calibration.of_card(card))}
+    if chosen.judge:
+        progress(0.99, "judging")
+        record |= assess(volume, result, card, record["noise"], chosen.strength, mask)
+    record["output"] = trace(result)
+    record["seconds"] = {"total": time.perf_counter() - started, "network": inside}
     progress(1.0, "done")
-    return Result(volume.with_array(array), volume, record["noise"], record)
+    return Result(result, volume, record["noise"], record, uncertainty)
+
+
+def deviation(
+    plane: Array, output: Array, noise: float, card: ModelCard, strength: float, mask: Volume | None, again: Callable
+) -> Array:
+    """Standard deviation of the error of one component, (k, j, i) float32; where nothing is changed, the noise."""
+    removed = np.subtract(plane, output, dtype=np.float32)
+    error = error_deviation(flip_spread(plane, output, again), removed, noise, Calibration.of_card(card), strength)
+    if mask is not None:
+        keep = mask.array == 0
+        error[keep] = local_noise(removed, noise)[keep]
+    return error
+
+
+def assess(
+    source: Volume, result: Volume, card: ModelCard, noise: float, strength: float, mask: Volume | None
+) -> dict[str, Any]:
+    """For the record: figures without a reference before and after, and how far to trust the result."""
+    # Both at the edges and in the tissue of the cleaner one, else they could not be compared.
+    guide = result.array if result.array.shape == source.array.shape else None
+    pair = (("before", source), ("after", result))
+    figures = {when: quality(v.array, v.geometry.spacing, guide=guide) for when, v in pair}
+    trust = judge(source, result, card, noise, strength=strength, mask=None if mask is None else mask.array)
+    return {"figures": figures, "trust": trust.to_dict()}
 
 
 def enhance(
@@ -170,6 +215,14 @@ def without_mean(residual: Array, width: float) -> Array:
     for _ in range(2):
         mean = ndimage.uniform_filter(mean, size, mode="nearest")
     return residual - mean
+
+
+def fade_in(array: Array, volume: Volume, mask: Array, feather: float) -> Array:
+    """The source outside the mask, the result `feather` mm inside it, between them a straight line; float32."""
+    distance = ndimage.distance_transform_edt(mask != 0, sampling=volume.geometry.spacing[::-1])
+    weight = np.minimum(distance / feather, 1).astype(np.float32)
+    weight = weight.reshape(weight.shape + (1,) * (array.ndim - 3))
+    return volume.array.astype(np.float32) * (1 - weight) + array * weight
 
 
 def cast(array: Array, dtype: np.dtype) -> Array:
@@ -264,8 +317,6 @@ def advise(card: ModelCard, modality: str, why: str) -> list[str]:
 
 def provenance(volume: Volume, card: ModelCard, options: Options, execution: Execution) -> dict[str, Any]:
     """The record of a run, JSON values only; figures are added by reconstruct()."""
-    digest = hashlib.sha256(json.dumps(volume.geometry.matrix().tolist()).encode())
-    digest.update(np.ascontiguousarray(volume.array).data)
     versions = {"python": platform.python_version()}
     for package in ("numpy", "SimpleITK", "torch", "monai"):
         try:
@@ -283,7 +334,7 @@ def provenance(volume: Volume, card: ModelCard, options: Options, execution: Exe
         "fallbacks": execution.fallbacks,
         "versions": versions,
         "input": {
-            "sha256": digest.hexdigest(),
+            "sha256": fingerprint(volume),
             "shape": list(volume.array.shape),
             "spacing": list(volume.geometry.spacing),
             "dtype": str(volume.array.dtype),

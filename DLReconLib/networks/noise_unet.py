@@ -167,7 +167,7 @@ class NoiseUNet(nn.Module):
         for _ in self.down:
             pooled.append(functional.avg_pool3d(pooled[-1], 2))
         conditions = [c.to(detail.dtype) for c in pooled]
-        with torch.no_grad():  # what shrinks is learned before the rest
+        with torch.set_grad_enabled(x.requires_grad):  # what shrinks is learned before the rest
             removed = detail.float() - self.shrinkage(detail, maps)
         features, kept = self.head(torch.cat([detail, removed.to(detail.dtype), conditions[0]], 1)), []
         for block, down, condition in zip(self.encode, self.down, conditions, strict=False):

@@ -217,10 +217,11 @@ LACK = (
     RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried to allocate"),
     RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate"),  # Windows
     RuntimeError("CUDA out of memory. Tried to allocate"),
+    RuntimeError("could not create a primitive"),  # oneDNN
 )
 
 
-@pytest.mark.parametrize("error", LACK, ids=["python", "linux", "windows", "cuda"])
+@pytest.mark.parametrize("error", LACK, ids=["python", "linux", "windows", "cuda", "onednn"])
 def test_no_memory_for_the_tile_takes_smaller_ones(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     """Said in the record; the answer is nearly the same."""
     pytest.importorskip("torch", reason="learned model")
@@ -268,7 +269,7 @@ def test_really_no_memory_is_recognised() -> None:
     torch = pytest.importorskip("torch", reason="its allocator's own words")
     with pytest.raises(RuntimeError) as error:
         torch.empty(2**46)
-    assert inference._is_out_of_memory(error.value)
+    assert inference.is_out_of_memory(error.value)
 
 
 def test_no_memory_at_all(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,6 +47,52 @@ def test_psnr_and_ssim_agree_with_monai() -> None:
     assert metrics.ssim(image, reference, 1.0, inner) == pytest.approx(ssim, abs=0.01)
 
 
+def camera() -> tuple[np.ndarray, np.ndarray]:
+    """A photograph and the same with noise, (j, i) from 0 to 255."""
+    data = pytest.importorskip("skimage.data", reason="its photograph")
+    clean = data.camera()[:360, :400].astype(np.float64)
+    return np.clip(clean + np.random.default_rng(0).normal(0, 20, clean.shape), 0, 255), clean
+
+
+def test_ms_ssim_agrees_with_monai() -> None:
+    torch = pytest.importorskip("torch", reason="MONAI's metrics need torch")
+    monai = pytest.importorskip("monai.metrics", reason="compared with MONAI")
+    image, clean = camera()
+    metric = monai.MultiScaleSSIMMetric(spatial_dims=2, data_range=255.0, kernel_size=11, kernel_sigma=1.5)
+    theirs = float(metric(*(torch.from_numpy(a).float()[None, None] for a in (image, clean))))
+    assert metrics.ms_ssim(image, clean, 255) == pytest.approx(theirs, abs=1e-4)
+    assert metrics.ms_ssim(np.stack([image, clean]), np.stack([clean, clean]), 255) == pytest.approx(
+        (theirs + 1) / 2, abs=1e-4
+    )
+
+
+def test_gmsd_agrees_with_piq() -> None:
+    """0.1901: piq 0.8.0, piq.gmsd(noisy, clean, data_range=255)."""
+    assert metrics.gmsd(*camera(), 255) == pytest.approx(0.1901, abs=1e-4)
+
+
+def test_hfen_of_known_errors() -> None:
+    image, clean = camera()
+    assert metrics.hfen(clean, clean, 255) == 0
+    assert metrics.hfen(clean + 30, clean, 255) == pytest.approx(0, abs=1e-3)  # a constant is no detail
+    assert metrics.hfen(1.5 * clean, clean, 255) == pytest.approx(0.5)
+    assert metrics.hfen(image, clean, 255) > 0.5
+
+
+@pytest.mark.parametrize("name", metrics.METRICS)
+def test_metrics_know_equal_images_and_obey_the_mask(name: str) -> None:
+    image, clean = (a[None] for a in camera())
+    metric = metrics.METRICS[name]
+    best = {"psnr": float("inf"), "ssim": 1, "ms_ssim": 1}.get(name, 0)
+    assert metric(clean, clean, 255) == pytest.approx(best)
+    spoiled = clean.copy()
+    spoiled[:, :100] = image[:, :100]
+    assert metric(spoiled, clean, 255) != pytest.approx(best, abs=1e-3)
+    far = np.zeros(clean.shape, bool)
+    far[:, 250:] = True  # farther than the coarsest window of MS-SSIM reaches
+    assert metric(spoiled, clean, 255, far) == pytest.approx(best, abs=1e-9)
+
+
 def test_ssim_of_thin_stacks_is_two_dimensional() -> None:
     image = phantom((3, 40, 40))
     noisy = image + np.random.default_rng(0).normal(0, 50, image.shape)

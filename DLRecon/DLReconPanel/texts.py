@@ -1,0 +1,175 @@
+"""Plain words: tasks, cards, figures, the trust light, and the lines of a script."""
+
+import html
+
+import slicer
+from slicer.i18n import tr as _
+
+from DLReconPanel import runs
+
+LIGHTS = {"green": "#2e9e3f", "amber": "#e09a00", "red": "#d0342c"}
+FIGURES = ("noise_sigma", "snr", "sharpness", "contrast")
+
+
+def taskNames():
+    """Task of the library -> what a user wants."""
+    return {
+        "denoise": _("Remove noise"),
+        "super-resolution": _("Make it sharper"),
+        "artifact-reduction": _("Remove artifacts"),
+        "contrast": _("Improve contrast"),
+        "inpaint": _("Fill a region"),
+    }
+
+
+def taskHint(task):
+    """Why a task without a model cannot be chosen."""
+    return {
+        "super-resolution": _("No model for this is installed yet. Thick slices stay thick."),
+        "artifact-reduction": _("No model for this is installed yet. Metal and motion artifacts stay."),
+        "contrast": _("No model for this is installed yet. Window and level change the display without a model."),
+        "inpaint": _("No model for this is installed yet."),
+    }.get(task, _("No model for this is installed yet."))
+
+
+def figureNames():
+    return {
+        "noise_sigma": _("Noise"),
+        "snr": _("Signal to noise"),
+        "sharpness": _("Sharpness (cycles/mm)"),
+        "contrast": _("Contrast"),
+    }
+
+
+def cardHtml(card):
+    """A model card that a person can read."""
+    rows = [
+        (_("Made for"), ", ".join(_("any image") if m == "*" else m for m in card.modalities)),
+        (_("Kind"), _("learned network") if card.learned else _("classical filter, needs no PyTorch")),
+        (_("Licence"), card.licence),
+        (_("Identifier"), card.id),
+    ]
+    if card.training.get("train"):
+        rows.insert(2, (_("Trained on"), _("{n} subjects").format(n=len(card.training["train"]))))
+    parts = [f"<h4>{html.escape(card.title)}</h4><p>{html.escape(card.summary)}</p><table cellspacing='4'>"]
+    parts += [f"<tr><td><b>{html.escape(a)}</b></td><td>{html.escape(str(b))}</td></tr>" for a, b in rows]
+    parts.append("</table>")
+    if card.limits:
+        parts.append(f"<p><b>{_('What it cannot do')}</b></p><ul>")
+        parts += [f"<li>{html.escape(limit)}</li>" for limit in card.limits]
+        parts.append("</ul>")
+    measured = {name: value for name, value in card.results.items() if isinstance(value, dict)}
+    if measured:
+        parts.append(f"<p><b>{_('Measured against the truth')}</b></p><table cellspacing='4'>")
+        parts.append(f"<tr><td></td><td><i>{_('before')}</i></td><td><i>{_('after')}</i></td></tr>")
+        for name, value in measured.items():
+            cells = (name, value.get("noisy", ""), value.get("ours", ""))
+            parts.append("<tr>" + "".join(f"<td>{html.escape(str(c))}</td>" for c in cells) + "</tr>")
+        parts.append("</table>")
+    return "".join(parts)
+
+
+def trustHtml(provenance, everything=False):
+    """(heading with the light, reasons) as rich text; the colour has a word beside it for those who cannot see it.
+
+    :param everything: also the checks that found nothing wrong.
+    """
+    trust = provenance.get("trust")
+    if not trust or trust.get("light") not in LIGHTS:
+        return _("Trust: not judged"), ""
+    words = {
+        "green": _("nothing speaks against this result"),
+        "amber": _("look twice before you rely on it"),
+        "red": _("do not rely on this result"),
+    }
+    light = trust["light"]
+    names = {"green": _("Green"), "amber": _("Amber"), "red": _("Red")}
+    heading = f"{_dot(light)} <b>{names[light]}</b>: {words[light]}"
+    order = {"red": 0, "amber": 1, "green": 2}
+    reasons = sorted(trust.get("reasons", []), key=lambda reason: order.get(reason.get("light"), 3))
+    shown = [r for r in reasons if everything or r.get("light") in ("red", "amber")]
+    lines = [f"{_dot(r.get('light'))} {html.escape(str(r.get('text', '')))}" for r in shown]
+    return heading, "<br>".join(lines)
+
+
+def _dot(light):
+    return f"<span style='color:{LIGHTS[light]}; font-size:large;'>&#9679;</span>" if light in LIGHTS else "&#9675;"
+
+
+def figureRows(provenance):
+    """[(name, before, after)] of the figures that were measured; None where the image did not tell."""
+    figures = provenance.get("figures") or {}
+    before, after = figures.get("before") or {}, figures.get("after") or {}
+    names = figureNames()
+    keys = [key for key in FIGURES if before.get(key) is not None or after.get(key) is not None]
+    return [(names[key], before.get(key), after.get(key)) for key in keys]
+
+
+def figuresHtml(provenance):
+    rows = figureRows(provenance)
+    if not rows:
+        return ""
+    head = f"<tr><td></td><td align='right'><i>{_('before')}</i></td><td align='right'><i>{_('after')}</i></td></tr>"
+    body = "".join(
+        f"<tr><td>{html.escape(name)}&nbsp;&nbsp;</td><td align='right'>{_number(before)}&nbsp;&nbsp;</td>"
+        f"<td align='right'>{_number(after)}</td></tr>"
+        for name, before, after in rows
+    )
+    return f"<table cellspacing='2'>{head}{body}</table>"
+
+
+def _number(value):
+    return "&ndash;" if value is None else f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
+
+
+def remainingText(seconds):
+    if seconds is None:
+        return ""
+    if seconds < 60:
+        return _("about {n} s left").format(n=max(1, round(seconds)))
+    return _("about {n} min left").format(n=round(seconds / 60))
+
+
+def scriptOf(node, provenance):
+    """Python lines for Slicer's console that redo exactly what made this node.
+
+    :raises ValueError: the node's input is not in the scene any more.
+    """
+    source = node.GetNodeReference(runs.INPUT_ROLE)
+    if source is None:
+        raise ValueError(f"{node.GetName()}: the volume it was made from is not in the scene any more; load it again")
+    options = dict(provenance["options"])
+    # What "auto" chose is written down, so that a newer model or another machine changes nothing.
+    options["model"] = provenance["model"]["id"]
+    modality = provenance.get("modality", {}).get("used")
+    if options.get("modality") == "auto" and modality:
+        options["modality"] = modality
+    defaults = {"device": "auto", "tile": None, "dtype": "float32", "precision": "auto", "judge": True,
+                "uncertainty": False, "feather": 0.0, "modality": "auto"}  # fmt: skip
+    lines = [
+        "import slicer",
+        "from DLRecon import DLReconLogic",
+        "",
+        f"inputVolume = {_find(source)}",
+    ]
+    arguments = []
+    region = node.GetNodeReference(runs.MASK_ROLE)
+    if region is not None:
+        segment = node.GetAttribute(runs.SEGMENT)
+        lines.append(f"region = {_find(region)}")
+        arguments.append(f"mask=(region, {segment!r})" if segment else "mask=region")
+    for name, value in options.items():
+        value = tuple(value) if isinstance(value, list) else value
+        if name not in defaults or value != defaults[name]:
+            arguments.append(f"{name}={value!r}")
+    lines.append("outputVolume = DLReconLogic().process(")
+    lines.append("    inputVolume,")
+    lines += [f"    {argument}," for argument in arguments]
+    lines.append(")")
+    return "\n".join(lines) + "\n"
+
+
+def _find(node):
+    """By name, which survives saving; by ID where two nodes share the name."""
+    named = list(slicer.util.getNodes(node.GetName(), useLists=True).get(node.GetName(), []))
+    return f"slicer.util.getNode({(node.GetName() if len(named) == 1 else node.GetID())!r})"

@@ -1,0 +1,136 @@
+"""Is the input like the images that the model was trained on?
+
+Fourteen figures of an image (histogram, noise, spectrum, gradients) are compared with those of training images as
+the model saw them: how far is each outside the range of training, and how far all together (Mahalanobis, 1936). The
+statistics lie in the card, trust["domain"], and depend on the training images only, not on the weights.
+Arrays are (k, j, i), k being the slice axis, in the unit of the image.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import ndimage
+
+from DLReconLib.models import ModelCard
+from DLReconLib.residuals import TINY, binned, middle, noise_level
+from DLReconLib.transforms import LinearIntensity
+
+Array = np.ndarray
+MOST = 400_000
+TEXTS = {
+    "low": "its 1st percentile, in the unit of the model, is {value:.2f}",
+    "dark": "its 10th percentile, in the unit of the model, is {value:.2f}",
+    "median": "the median of its tissue, in the unit of the model, is {value:.2f}",
+    "high": "its 99.9th percentile, in the unit of the model, is {value:.2f}",
+    "negative": "{value:.2f} of its voxels are negative",
+    "water": "{value:.2f} of its tissue has the value of soft tissue",
+    "noise": "its noise is 10^{value:.2f} of its range",
+    "entropy": "its histogram has an entropy of {value:.2f} bits",
+    "fine": "its spectrum falls by 10^{value:.2f} at the finest scale",
+    "coarse": "its spectrum falls by 10^{value:.2f} at the second scale",
+    "edges": "its gradients have a tail of 10^{value:.2f}",
+    "equal": "{value:.2f} of its neighbouring tissue voxels are exactly equal",
+    "slices": "neighbouring slices correlate by {value:.2f}",
+    "lines": "its two in-plane axes differ by 10^{value:.2f} in sharpness",
+}
+
+
+@dataclass(frozen=True)
+class Domain:
+    """score: distance from the training images, above 1 it is larger than any good image's. feature, value: what
+    is most unlike them. low, high: range of that feature in training."""
+
+    score: float
+    feature: str
+    value: float
+    low: float
+    high: float
+
+    @property
+    def text(self) -> str:
+        found = TEXTS[self.feature].format(value=self.value)
+        return f"{found}, in training {self.low:.2f} to {self.high:.2f}"
+
+
+def features(array: Array, card: ModelCard) -> dict[str, float]:
+    """The figures of an image (k, j, i), by the names of TEXTS; of its middle where it is large."""
+    unit = LinearIntensity.of_card(card, array)
+    part = unit(array[middle(array.shape, MOST)])
+    smooth = binned(part, (1, 2, 2)) if min(part.shape[1:]) >= 16 else part
+    low, dark, high = (float(v) for v in np.percentile(smooth, (1, 10, 99.9)))
+    air = 0.08 if card.offset else low + 0.1 * (high - low)
+    tissue = smooth > air
+    inside = smooth[tissue] if tissue.any() else smooth.ravel()
+    full = part > air
+    found = {"low": low, "dark": dark, "median": float(np.median(inside)), "high": high}
+    found["negative"] = float(np.mean(smooth < -0.05))
+    found["water"] = float(np.mean(np.abs(inside - 1) < 0.15)) if card.offset else 0.0
+    found["noise"] = float(np.log10(noise_level(part, full) / (high - low + TINY) + 1e-4))
+    counts = np.histogram(inside, 64, (float(inside.min()), float(np.percentile(inside, 99.5)) + TINY))[0] / inside.size
+    found["entropy"] = float(-(counts[counts > 0] * np.log2(counts[counts > 0])).sum())
+    return found | _gradients(part, smooth, full)
+
+
+def _gradients(part: Array, smooth: Array, full: Array) -> dict[str, float]:
+    inside = full[:, 1:, 1:] & full[:, :-1, :-1]
+    steps = [np.abs(part[:, 1:, 1:] - part[:, :-1, 1:])[inside], np.abs(part[:, 1:, 1:] - part[:, 1:, :-1])[inside]]
+    if steps[0].size < 100:
+        steps = [np.abs(np.diff(part, axis=a)).ravel() for a in (1, 2)]
+    bands = [
+        _energy(part),
+        _energy(smooth),
+        _energy(binned(smooth, (1, 2, 2)) if min(smooth.shape[1:]) >= 8 else smooth),
+    ]
+    coarse = ndimage.gaussian_gradient_magnitude(smooth, (0, 1, 1))
+    tail = float(np.percentile(coarse, 99)) / (float(np.median(coarse)) + 1e-3)
+    between = np.corrcoef(smooth[:-1].ravel(), smooth[1:].ravel())[0, 1] if len(smooth) > 1 and np.ptp(smooth) else 1.0
+    return {
+        "fine": float(np.log10((bands[1] + 1e-6) / (bands[0] + 1e-6))),
+        "coarse": float(np.log10((bands[2] + 1e-6) / (bands[1] + 1e-6))),
+        "edges": float(np.log10(tail + TINY)),
+        "equal": float(np.mean(np.concatenate(steps) == 0)),
+        "slices": float(np.nan_to_num(between)),
+        "lines": float(abs(np.log10((np.mean(steps[0]) + 1e-6) / (np.mean(steps[1]) + 1e-6)))),
+    }
+
+
+def _energy(image: Array) -> float:
+    return float(np.mean(np.diff(image, axis=1) ** 2) + np.mean(np.diff(image, axis=2) ** 2))
+
+
+def summarise(rows: list[dict[str, float]], margin: float) -> dict[str, Any]:
+    """What the card keeps of the features of training images: mean, inverse root of the covariance, range, and the
+    distance at which the score is 1: the largest one times `margin`."""
+    names = list(rows[0])
+    table = np.array([[row[n] for n in names] for row in rows])
+    mean = table.mean(0)
+    covariance = np.cov(table.T) + np.diag((0.02 + 0.05 * table.std(0)) ** 2)
+    white = np.linalg.inv(np.linalg.cholesky(covariance))
+    limit = float(np.linalg.norm((table - mean) @ white.T, axis=1).max()) * margin
+    rounded = [[float(f"{v:.4g}") for v in row] for row in white]
+    return {
+        "features": names,
+        "mean": [float(f"{v:.4g}") for v in mean],
+        "white": rounded,
+        "low": [float(f"{v:.4g}") for v in table.min(0)],
+        "high": [float(f"{v:.4g}") for v in table.max(0)],
+        "limit": float(f"{limit:.4g}"),
+        "images": len(rows),
+    }
+
+
+def distance(array: Array, card: ModelCard) -> Domain | None:
+    """How far an image (k, j, i) is from those in the card; None where the card has no statistics."""
+    known = card.trust.get("domain")
+    if not known:
+        return None
+    found = features(array, card)
+    values = np.array([found[n] for n in known["features"]])
+    low, high = np.array(known["low"]), np.array(known["high"])
+    outside = np.maximum(low - values, values - high) / (high - low + 0.05)
+    together = float(np.linalg.norm(np.array(known["white"]) @ (values - np.array(known["mean"])))) / known["limit"]
+    worst = int(outside.argmax())
+    # A single figure may leave the range by half of its width before it counts like the distance at the limit.
+    score = max(together, 2 * float(outside[worst]))
+    return Domain(score, known["features"][worst], float(values[worst]), float(low[worst]), float(high[worst]))

@@ -1,0 +1,30 @@
+"""Result: the answer and how it came about. Light, so that who only receives results loads no more than numpy."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from DLReconLib.volume import Volume
+
+
+@dataclass(frozen=True)
+class Result:
+    """The answer and how it came about.
+
+    volume: the better image, on the grid and in the unit of the input. source: the input.
+    noise: standard deviation of the noise found, in the unit of the input.
+    provenance: JSON values: model and checksum, options, device, versions, input, noise, seconds, warnings.
+    uncertainty: standard deviation of the error, voxel by voxel, in the unit of the input, where it was asked for.
+    """
+
+    volume: Volume
+    source: Volume
+    noise: float
+    provenance: dict[str, Any]
+    uncertainty: Volume | None = None
+
+    @property
+    def residual(self) -> Volume:
+        """What was removed, input minus volume, float32."""
+        return self.volume.with_array(np.subtract(self.source.array, self.volume.array, dtype=np.float32))
