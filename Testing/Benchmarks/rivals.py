@@ -70,11 +70,14 @@ def rician_stabiliser(sigma: float, largest: float):
 
 
 def nlmeans(image: Array, settings: dict, spectrum: Array | None, threads: int) -> Array:
-    """Non-local means, Coupe et al. 2008 (classic: Descoteaux et al. 2008)."""
+    """Non-local means, Coupe et al. 2008 (classic: Descoteaux et al. 2008). It takes no single slice, so that one is
+    stacked: its copies lie in every neighbourhood alike and change no weight."""
     from dipy.denoise.nlmeans import nlmeans as run
 
     options = {k: settings[k] for k in ("patch_radius", "block_radius", "rician", "method")}
-    return run(image.astype(np.float64), settings["sigma"], num_threads=threads, **options)
+    copies = 2 * (settings["patch_radius"] + settings["block_radius"]) + 1 if len(image) == 1 else 1
+    stack = np.repeat(image.astype(np.float64), copies, 0)
+    return run(stack, settings["sigma"], num_threads=threads, **options)[copies // 2 : copies // 2 + len(image)]
 
 
 def ants(image: Array, settings: dict, spectrum: Array | None, threads: int) -> Array:
