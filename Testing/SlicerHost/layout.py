@@ -129,7 +129,9 @@ class qSlicerLayoutManager(QObject):
             gone.setParent(None)
             gone.deleteLater()
         self._shown = []
-        self._viewport.layout().addWidget(self._build(ET.fromstring(description)))
+        built = self._build(ET.fromstring(description))
+        self._viewport.layout().addWidget(built)
+        built.show()
         for name in self._shown:
             self._widgets[name].show()
         self._viewport.layout().activate()

@@ -14,7 +14,23 @@ from . import calls, enums, errors, real, signals
 
 # Python's own extras and Qt's names for things that PythonQt spells in another way.
 HIDDEN = {"tr", "connect", "disconnect", "emit", "receivers", "sender", "findChild", "findChildren", "property"}
-NONZERO_EMPTY = ("QLayout", "QMenu", "QLayoutItem")  # classes whose bool() is "not isEmpty()"
+# What bool() asks, by class, as PythonQt's generated wrappers for Qt 5.15 decide it; others are true.
+TRUTH = {
+    ("isEmpty", False): "QByteArray QDir QItemSelection QItemSelectionRange QKeySequence QLayout QLayoutItem QMenu "
+    "QPainterPath QPolygon QPolygonF QProcessEnvironment QRect QRectF QRegion QSize QSizeF QTextDocument "
+    "QTextDocumentFragment QTextFormat QTextList QTranslator QUrl QUrlQuery",
+    (
+        "isNull",
+        False,
+    ): "QBitmap QHostAddress QIcon QImage QLine QLineF QMargins QMarginsF QPicture QPixmap QPoint QPointF "
+    "QTextCursor QUuid QVector2D QVector3D QVector4D",
+    (
+        "isValid",
+        True,
+    ): "QColor QColorSpace QDate QDateTime QElapsedTimer QMetaEnum QMetaMethod QMetaProperty QModelIndex "
+    "QMovie QPersistentModelIndex QRegularExpression QSvgRenderer QTextBlock QTextTableCell QTime QTimeZone",
+}
+QUESTIONS = {name: key for key, names in TRUTH.items() for name in names.split()}
 
 _classes: dict[type, "Class"] = {}
 _alive: "weakref.WeakValueDictionary[int, Wrapper]" = weakref.WeakValueDictionary()
@@ -240,14 +256,8 @@ class Wrapper(metaclass=Class):
         held = object.__getattribute__(self, "_object")
         if not shiboken6.isValid(held):
             return False
-        if isinstance(held, QtCore.QObject) and not any(held.inherits(name) for name in NONZERO_EMPTY):
-            return True
-        # As PythonQt's generator decides: isNull, then isEmpty, then isValid, where the class has one.
-        for question, wanted in (("isNull", False), ("isEmpty", False), ("isValid", True)):
-            asked = getattr(held, question, None)
-            if callable(asked):
-                return bool(asked()) is wanted
-        return True
+        question = next((QUESTIONS[kind.__name__] for kind in type(held).__mro__ if kind.__name__ in QUESTIONS), None)
+        return question is None or bool(getattr(held, question[0])()) is question[1]
 
     def __eq__(self, other) -> bool:
         if not isinstance(other, Wrapper):
@@ -285,13 +295,15 @@ def _member(wrapper, held, name: str):
         return special
     if name.startswith("_") or name in HIDDEN or name in calls.host_only(type(held)):
         return None
+    if enums.only_in_qt6(type(held), name):
+        return None
     if isinstance(held, QtCore.QObject) and signals.signatures(held, name):
         return signals.Signal(wrapper, name)
     kind = type(held)
     if getattr(kind, "pythonqt_shell", None) is not None:
         kind = kind.pythonqt_shell
     found = getattr(kind, name, None)
-    if found is None or enums.only_in_qt6(kind, name) or real.denied(kind.__mro__, name):
+    if found is None or real.denied(kind.__mro__, name):
         return None
     if enums.is_enum(found) or enums.is_enum_class(found):
         return enums.out(found)
