@@ -1,4 +1,6 @@
+import contextlib
 import json
+import logging
 import os
 import sys
 from typing import Annotated, Union
@@ -20,6 +22,7 @@ from slicer.util import VTKObservationMixin
 
 POLL_MS = 100
 FLICKER_MS = 500
+CARD_WIDTH = 360  # pixels of the pictures in a model's card
 
 #
 # DLRecon
@@ -222,6 +225,7 @@ class DLReconWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             (ui.flickerButton, self.onFlickerToggled),
             (ui.residualButton, self.onResidual),
             (ui.explainButton, self.onExplain),
+            (ui.showButton, self.onShow),
             (ui.tableButton, self.onTable),
             (ui.scriptButton, self.onScript),
             (ui.reportButton, self.onReport),
@@ -279,7 +283,9 @@ class DLReconWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._card = choices.fillModels(ui.modelCombo, parameters.task, parameters.model, modality, why)
         ui.modelLabel.text = choices.modelSentence(self._card, modality)
         if ui.cardBrowser.visible:
-            ui.cardBrowser.setHtml(texts.cardHtml(self._card) if self._card else "")
+            from DLReconLib.card_text import page
+
+            ui.cardBrowser.setHtml(page(self._card, width=CARD_WIDTH) if self._card else "")
         for name in ("device", "tile", "precision"):
             choices.select(getattr(ui, f"{name}Combo"), str(getattr(parameters, name)))
         learned = self._card is not None and self._card.learned
@@ -315,7 +321,14 @@ class DLReconWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             label.visible = bool(label.text)
         ui.tableButton.enabled = bool(texts.figureRows(provenance))
         hasInput = node.GetNodeReference(runs.INPUT_ROLE) is not None
-        for button in (ui.residualButton, ui.scriptButton, ui.explainButton, ui.fadeSlider, ui.flickerButton):
+        for button in (
+            ui.showButton,
+            ui.residualButton,
+            ui.scriptButton,
+            ui.explainButton,
+            ui.fadeSlider,
+            ui.flickerButton,
+        ):
             button.enabled = hasInput
         views.setFade(node, self._parameterNode.fade)
 
@@ -348,7 +361,7 @@ class DLReconWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._cancelWork()
             return
         self.closeGallery()
-        with slicer.util.tryWithErrorDisplay(_("The volume could not be enhanced."), waitCursor=True):
+        with self._attempt(_("The volume could not be enhanced:")):
             if not self._ready():
                 return
             parameters = self._parameterNode
@@ -424,11 +437,23 @@ class DLReconWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         elif work is self._explanation:
             self._explanation = None
 
-    def _fail(self, error) -> None:
-        """One sentence in the panel; all of it behind the log button, and no window in the way."""
-        self.say(_("It did not work: {error}").format(error=error.strip().splitlines()[0] if error.strip() else "?"))
-        if "\n" in error.strip() or self.logic.log:
+    @contextlib.contextmanager
+    def _attempt(self, message):
+        """What goes wrong becomes a sentence in the panel. Mistakes of the program itself are left to Slicer."""
+        try:
+            yield
+        except (ValueError, RuntimeError, OSError) as error:
+            logging.info(f"DLRecon: {error}", exc_info=True)
+            self._fail(str(error), message)
+
+    def _fail(self, error, message="") -> None:
+        """One sentence in the panel; all of it in the log, and no window in the way."""
+        lines = error.strip().splitlines() or ["?"]
+        self.say(f"{message or _('It did not work:')} {lines[0]}")
+        if len(lines) > 1:
             self._showLog(error)
+            self.ui.logButton.checked = self.ui.logText.visible = True
+            self.ui.advancedCollapsible.collapsed = False
 
     def _deliver(self, run) -> None:
         node = run.outputNode
@@ -483,7 +508,7 @@ class DLReconWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _startGallery(self, cards) -> None:
         self.closeGallery()
-        with slicer.util.tryWithErrorDisplay(_("The preview could not be made."), waitCursor=True):
+        with self._attempt(_("The preview could not be made:")):
             if not self._ready():
                 return
             parameters = self._parameterNode
@@ -544,11 +569,16 @@ class DLReconWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._parameterNode.fade = 0.0 if self._parameterNode.fade > 0.5 else 1.0
 
     def onResidual(self, _checked=False) -> None:
-        with slicer.util.tryWithErrorDisplay(_("What was removed could not be shown."), waitCursor=True):
+        with self._attempt(_("What was removed could not be shown:")):
             node = views.residualNode(self._parameterNode.resultVolume)
             slicer.util.setSliceViewerLayers(background=node, foreground=None)
             self.say(_("{name}: what looks like noise was noise; where you see anatomy, too much was removed.").format(
                 name=node.GetName()))  # fmt: skip
+
+    def onShow(self, _checked=False) -> None:
+        """Back from the residual or a map to the result over its input."""
+        node = self._parameterNode.resultVolume
+        views.showOver(node.GetNodeReference(runs.INPUT_ROLE), node, self._parameterNode.fade)
 
     def onTable(self, _checked=False) -> None:
         node = self._parameterNode.resultVolume
@@ -556,14 +586,14 @@ class DLReconWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.say(_("Table {name} was added.").format(name=table.GetName()))
 
     def onScript(self, _checked=False) -> None:
-        with slicer.util.tryWithErrorDisplay(_("The script could not be written.")):
+        with self._attempt(_("The script could not be written:")):
             node = self._parameterNode.resultVolume
             script = texts.scriptOf(node, views.provenanceOf(node))
             slicer.app.clipboard().setText(script)
             self.say(_("The lines are on the clipboard; paste them into the Python console."))
 
     def onExplain(self, _checked=False) -> None:
-        with slicer.util.tryWithErrorDisplay(_("The result could not be explained."), waitCursor=True):
+        with self._attempt(_("The result could not be explained:")):
             if self._busy():
                 return
             self._explanation = self.logic.explain(self._parameterNode.resultVolume)
@@ -577,7 +607,7 @@ class DLReconWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             slicer.util.mainWindow(), _("Save report"), f"{node.GetName()}.html", _("Web page (*.html)")
         )
         if path:
-            with slicer.util.tryWithErrorDisplay(_("The report could not be saved."), waitCursor=True):
+            with self._attempt(_("The report could not be saved:")):
                 self.logic.saveReport(node, path)
                 self.say(_("Report saved as {path}.").format(path=path))
 
@@ -588,7 +618,7 @@ class DLReconWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.onParameters()
 
     def onSetup(self, _checked=False) -> None:
-        with slicer.util.tryWithErrorDisplay(_("The software could not be installed.")):
+        with self._attempt(_("The software could not be installed:")):
             self.say(setup.ensure(None, everything=True)[1])
             self.onParameters()
 
@@ -597,7 +627,7 @@ class DLReconWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
         folder = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), _("Folder with the wheel files"))
         if folder:
-            with slicer.util.tryWithErrorDisplay(_("The software could not be installed.")):
+            with self._attempt(_("The software could not be installed:")):
                 self.say(setup.ensure(None, everything=True, folder=folder)[1])
                 self.onParameters()
 
@@ -689,7 +719,7 @@ class DLReconLogic(ScriptedLoadableModuleLogic):
         setup.install("learned", wheels)
 
     def saveReport(self, resultVolume, path) -> None:
-        """A page with the record of a result. Raises RuntimeError where this DLRecon cannot write one."""
+        """A page with pictures, figures and the record of a result. Raises OSError."""
         findLibrary()
         views.writeReport(resultVolume, path)
 

@@ -282,12 +282,12 @@ def recognise(volume: Volume, asked: str) -> tuple[str, str]:
         return "", "unknown: a colour or vector image"
     low, high = float(array.min()), float(array.max())
     if low <= -900 and high >= 100:
-        return "CT", f"values from {low:g} to {high:g} look like HU"
+        return "CT", f"values from {low:.4g} to {high:.4g} look like HU"
     if array.dtype == np.uint8:
         return "", "unknown: 8-bit values"
     if np.count_nonzero(array < 0) <= 1e-3 * array.size:
-        return "MR", f"values from {low:g} to {high:g}, hardly any negative: taken for a magnitude image"
-    return "", f"unknown: values from {low:g} to {high:g}"
+        return "MR", f"values from {low:.4g} to {high:.4g}, hardly any negative: taken for a magnitude image"
+    return "", f"unknown: values from {low:.4g} to {high:.4g}"
 
 
 def choose_model(options: Options, modality: str, why: str) -> tuple[ModelCard, str]:

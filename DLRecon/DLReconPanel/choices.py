@@ -107,6 +107,7 @@ def explain(ui):
         ui.reasonsButton: _("All that was checked, and what was found."),
         ui.fadeSlider: _("0 shows the input, 1 the result."),
         ui.flickerButton: _("Show input and result in turn."),
+        ui.showButton: _("Show the result over its input in the slice views again."),
         ui.residualButton: _("Add a volume with input minus result: it should look like noise."),
         ui.explainButton: _("Add a map of what the result at the crosshair depends on (Shift and mouse move it)."),
         ui.tableButton: _("Add a table node with the figures before and after."),
@@ -316,7 +317,7 @@ def memorySentence(volumeNode, card, tile):
         piece = np.prod([min(n + 2 * card.halo, 2 * card.halo + 512) for n in side])
         needed += min(float(piece), voxels * 2) * 4 * 60 + 0.5 * GIB  # activations, and torch itself
     free = freeMemory()
-    text = _("about {n:.1f} GB needed").format(n=needed / GIB)
+    text = _("About {n:.1f} GB needed").format(n=needed / GIB)
     if free is None:
         return text + "."
     text += _(", {n:.1f} GB free").format(n=free / GIB)

@@ -171,7 +171,7 @@ def test_recommended_model_follows_the_image(panel):
     assert "do not trust" in panel.ui.modelLabel.text
     panel.ui.detailsButton.click()
     assert panel.ui.cardBrowser.visible
-    assert "What it cannot do" in panel.ui.cardBrowser.toPlainText()
+    assert "Known failures" in panel.ui.cardBrowser.toPlainText()
 
 
 def test_cancel_leaves_the_scene(panel):
@@ -400,16 +400,110 @@ class TestAfter:
         assert np.array_equal(voxels(again), voxels(result))
         assert (voxels(result) == voxels(panel.volume)).any() == (region == "segment")
 
-    def test_report_and_explanation_end_in_a_sentence(self, panel, tmp_path):
-        """Whatever is built in: it works, or it says why not; nothing is raised into the application."""
+    def test_report(self, panel, tmp_path):
         panel.apply()
         path = tmp_path / "report.html"
         panel.host.answers.append(str(path))
         panel.ui.reportButton.click()
-        assert path.is_file() or any("report" in m.text for m in panel.host.messages)
+        page = path.read_text(encoding="utf-8")
+        assert "data:image/png" in page
+        assert "Gaussian" in page
+        assert [one.name for one in tmp_path.iterdir()] == ["report.html"]
+
+    def test_explanation_at_the_crosshair(self, panel):
+        """The map is highest where the crosshair is; outside of the image the panel says what to do."""
+        panel.apply()
+        crosshair = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
+        crosshair.SetCrosshairRAS(*(matrix(panel.volume) @ [18, 20, 7, 1])[:3])
         panel.ui.explainButton.click()
         panel.wait(120)
-        assert panel.said
+        node = slicer.util.getNode("Brain denoise explained")
+        peak = np.unravel_index(np.argmax(np.abs(voxels(node))), SHAPE)
+        assert np.abs(np.subtract(peak, (7, 20, 18))).max() <= 4
+        assert np.array_equal(matrix(node), matrix(panel.volume))
+        panel.ui.showButton.click()
+        composite = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLSliceCompositeNode")
+        assert composite.GetForegroundVolumeID() == panel.parameters.resultVolume.GetID()
+        crosshair.SetCrosshairRAS(1e4, 0, 0)
+        panel.ui.explainButton.click()
+        assert "hold Shift" in panel.said
+
+    def test_uncertainty(self, panel):
+        panel.ui.uncertaintyCheckBox.checked = True
+        result = panel.apply()
+        node = result.GetNodeReference("DLRecon.uncertainty")
+        assert voxels(node).shape == SHAPE
+        assert voxels(node).min() >= 0
+        assert voxels(node).mean() > 0
+
+
+class TestSoftware:
+    """What is missing is asked for at Apply and on Set up, and nowhere else; classical methods need no PyTorch."""
+
+    @pytest.fixture
+    def no_torch(self, monkeypatch, tmp_path):
+        """torch cannot be found by the panel, nor imported by the worker."""
+        from DLReconLib import packages
+
+        look = packages.look
+
+        def without(package, paths=None):
+            if package.name in ("torch", "safetensors"):
+                return packages.State(package, "missing", "", f"{package.name} is not installed", "install it")
+            return look(package, paths)
+
+        monkeypatch.setattr(packages, "look", without)
+        fake = tmp_path / "blocked" / "torch"
+        fake.mkdir(parents=True)
+        (fake / "__init__.py").write_text("raise ImportError('no torch here')")
+        monkeypatch.setenv("PYTHONPATH", str(fake.parent))
+        monkeypatch.syspath_prepend(str(ROOT / "DLRecon"))
+        from DLReconPanel import setup
+
+        setup.forget()
+        yield
+        setup.forget()
+
+    @pytest.fixture
+    def panel(self, host, no_torch):
+        return Panel(host)
+
+    def test_classical_methods_work(self, panel):
+        assert "torch" in panel.ui.setupLabel.text
+        result = panel.apply()
+        assert voxels(result).std() < voxels(panel.volume).std()
+        record = json.loads(result.GetAttribute("DLRecon.Provenance"))
+        assert record["model"]["id"] == "classical/gaussian"
+        assert panel.host.messages == []
+
+    def test_learned_methods_ask(self, panel):
+        """With sizes and source; a refusal leaves everything as it is."""
+        labels = [panel.ui.modelCombo.itemText(n) for n in range(panel.ui.modelCombo.count)]
+        assert "MR noise removal (needs PyTorch)" in labels
+        panel.choose("model", "mr-denoise")
+        panel.host.answers.append("Cancel")
+        panel.ui.applyButton.click()
+        (asked,) = panel.host.messages
+        assert "PyTorch" in asked.text
+        assert "MB from" in asked.text
+        assert panel.said.startswith("Nothing was installed.")
+        assert panel.host.installed == []
+        assert images() == ["Brain"]
+
+    def test_agreed_without_the_extension(self, panel):
+        """The safetensors package is asked for; PyTorch needs the extension, and the message says so."""
+        panel.host.answers.extend(["OK", "OK"])
+        panel.ui.setupButton.click()
+        assert [what for what, _ in panel.host.installed] == ["pip_ensure"]
+        assert "PyTorch extension" in panel.said
+
+    def test_folder_of_wheels_that_lacks_them(self, panel, tmp_path):
+        (tmp_path / "wheels").mkdir()
+        panel.host.answers.extend([str(tmp_path / "wheels"), "OK", "OK"])
+        panel.ui.wheelsButton.click()
+        assert "lacks wheels" in panel.said
+        assert "pip download" in panel.ui.logText.toPlainText()
+        assert panel.host.installed == []
 
 
 class TestTryItFirst:
