@@ -67,7 +67,8 @@ def compare(stage):
 
 
 def running(stage):
-    """Apply has become Cancel."""
+    """Apply has become Cancel; small pieces, so that the picture is not of the first or the last one."""
+    stage.parameters.tile = 64
     stage.ui.applyButton.click()
     stage.host.wait_until(lambda: stage.module.widget._run.fraction > 0.2, timeout=300)
     stage.host.process_events(0.2)

@@ -66,7 +66,7 @@ class Panel:
         assert index >= 0, f"{name} {value} cannot be chosen"
         combo.setCurrentIndex(index)
 
-    def wait(self, timeout=60):
+    def wait(self, timeout=240):
         self.host.wait_until(lambda: not self.widget._busy(), timeout)
         self.host.process_events(0.05)
 
@@ -416,7 +416,7 @@ class TestAfter:
         crosshair = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
         crosshair.SetCrosshairRAS(*(matrix(panel.volume) @ [18, 20, 7, 1])[:3])
         panel.ui.explainButton.click()
-        panel.wait(120)
+        panel.wait()
         node = slicer.util.getNode("Brain denoise explained")
         peak = np.unravel_index(np.argmax(np.abs(voxels(node))), SHAPE)
         assert np.abs(np.subtract(peak, (7, 20, 18))).max() <= 4
@@ -492,14 +492,14 @@ class TestSoftware:
 
     def test_agreed_without_the_extension(self, panel):
         """The safetensors package is asked for; PyTorch needs the extension, and the message says so."""
-        panel.host.answers.extend(["OK", "OK"])
+        panel.host.answers.extend(["Ok", "Ok"])
         panel.ui.setupButton.click()
         assert [what for what, _ in panel.host.installed] == ["pip_ensure"]
         assert "PyTorch extension" in panel.said
 
     def test_folder_of_wheels_that_lacks_them(self, panel, tmp_path):
         (tmp_path / "wheels").mkdir()
-        panel.host.answers.extend([str(tmp_path / "wheels"), "OK", "OK"])
+        panel.host.answers.extend([str(tmp_path / "wheels"), "Ok", "Ok"])
         panel.ui.wheelsButton.click()
         assert "lacks wheels" in panel.said
         assert "pip download" in panel.ui.logText.toPlainText()
@@ -511,7 +511,7 @@ class TestTryItFirst:
         """Pictures side by side; a click takes the method over; closing leaves the scene as it was."""
         before, layout = images(), slicer.app.layoutManager().layout
         panel.ui.compareButton.click()
-        panel.wait(180)
+        panel.wait()
         entries = panel.widget._gallery.entries
         assert [entry.state for entry in entries] == ["done"] * len(entries)
         assert {"classical/gaussian", "classical/tv"} <= {entry.model for entry in entries}
