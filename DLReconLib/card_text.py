@@ -28,8 +28,8 @@ def describe(card: ModelCard) -> str:
     return "\n".join(lines)
 
 
-def page(card: ModelCard) -> str:
-    """The card as a fragment of HTML without style of its own; pictures are inside it."""
+def page(card: ModelCard, width: int = 480) -> str:
+    """The card as a fragment of HTML without style of its own; pictures are inside it, `width` pixels wide."""
     parts = [f"<h2>{escape(card.title)} <small>{escape(card.id)}</small></h2>", f"<p>{escape(card.summary)}</p>",
              f"<p><strong>{RESEARCH}</strong></p>"]  # fmt: skip
     for title, content in sections(card):
@@ -39,7 +39,7 @@ def page(card: ModelCard) -> str:
         elif isinstance(content, Table):
             parts.append(content.html())
         elif title == "Known failures":
-            parts += [failure(card, f) for f in card.failures]
+            parts += [failure(card, f, width) for f in card.failures]
         else:
             parts.append("<ul>" + "".join(f"<li>{escape(item)}</li>" for item in content) + "</ul>")
     return "\n".join(parts)
@@ -132,13 +132,13 @@ def working(card: ModelCard) -> list[str]:
     return texts
 
 
-def failure(card: ModelCard, one: Mapping[str, str]) -> str:
+def failure(card: ModelCard, one: Mapping[str, str], width: int) -> str:
     """A known failure as HTML, its picture inside."""
     path = card.folder / one["picture"]
     picture = ""
     if one["picture"] and path.is_file():
         data = base64.b64encode(path.read_bytes()).decode()
-        picture = f'<br><img alt="{escape(one["title"])}" src="data:image/png;base64,{data}">'
+        picture = f'<br><img alt="{escape(one["title"])}" width="{width}" src="data:image/png;base64,{data}">'
     return f"<p><strong>{escape(one['title'])}.</strong> {escape(one['text'])}{picture}</p>"
 
 
