@@ -110,8 +110,10 @@ def _picture(draw: Callable[[Any], None], width: float, words: str) -> str:
         from matplotlib.figure import Figure as Sheet
     except ImportError:
         return ""
-    sheet = Sheet(figsize=(width, 3.1), layout="constrained")
+    sheet = Sheet(figsize=(width, 3.1))
     draw(sheet.add_subplot())
+    # Margins in inches; matplotlib's own layouts draw everything twice.
+    sheet.subplots_adjust(left=0.75 / width, right=1 - 0.1 / width, bottom=0.2, top=0.95)
     data = io.BytesIO()
     sheet.savefig(data, format="svg", metadata={"Date": None})
     code = base64.b64encode(data.getvalue()).decode()
