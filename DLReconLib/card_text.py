@@ -89,7 +89,7 @@ def sections(card: ModelCard) -> list[tuple[str, Any]]:
     found = [
         ("Intended use", card.intended_use or f"{card.task} of {modalities} images."),
         ("Not for", list(card.not_for)),
-        ("Known failures", [f"{f['title']}: {f['text']}" for f in card.failures]),
+        ("Known failures", [f"{f['title']}: {f['text']}{earlier(card, f)}" for f in card.failures]),
         ("Limits", limits),
         ("Measured", Table(card.results) if card.results else ""),
         ("Training data", training(card)),
@@ -139,7 +139,12 @@ def failure(card: ModelCard, one: Mapping[str, str], width: int) -> str:
     if one["picture"] and path.is_file():
         data = base64.b64encode(path.read_bytes()).decode()
         picture = f'<br><img alt="{escape(one["title"])}" width="{width}" src="data:image/png;base64,{data}">'
-    return f"<p><strong>{escape(one['title'])}.</strong> {escape(one['text'])}{picture}</p>"
+    return f"<p><strong>{escape(one['title'])}.</strong> {escape(one['text'])}{earlier(card, one)}{picture}</p>"
+
+
+def earlier(card: ModelCard, one: Mapping[str, str]) -> str:
+    """A remark where a failure was measured with other weights than the card's."""
+    return "" if one["weights"] == card.sha256 else " (Measured with earlier weights of this model.)"
 
 
 def wrapped(text: str, first: str = "", rest: str = "") -> list[str]:

@@ -217,6 +217,7 @@ def main() -> None:
         if arguments.model and card.id not in arguments.model:
             continue
         found = failures_of(card, trials, card.folder if card.learned and arguments.cards else None)
+        found = [failure | {"weights": card.sha256} for failure in found]
         for failure in found:
             print(" ", failure["text"])
         if arguments.cards:
