@@ -223,18 +223,36 @@ class Host:
             self.process_events()
             if self.window is not None:
                 self.window.close()
+            if self.layouts is not None:
+                self.layouts._let_go()
             self.scene.Clear(True)
             self.process_events()
             for one in (self.layouts, self.window, self.manager):
                 if one is not None and shiboken6.isValid(one):
                     shiboken6.delete(one)
-            signals.forget_deleted()
-            gc.collect()
+            self._let_go()
         finally:
             self._exit.close()
         if kind is None:
             self.check()
         return False
+
+    def _let_go(self) -> None:
+        """The scene and all that observes it, so that the next host starts with free memory."""
+        signals.forget_deleted()
+        vtk.vtkObject.GlobalWarningDisplayOff()  # logics that ask the scene which is going
+        self.logic.SetSliceLogics(None)
+        for logic in self.logics.values():
+            logic.SetMRMLScene(None)
+            if hasattr(logic, "SetMRMLApplicationLogic"):
+                logic.SetMRMLApplicationLogic(None)
+        self.logic.SetColorLogic(None)
+        self.logic.SetMRMLScene(None)
+        self.application._equip(None, None, None, None, self.folder, True, False)
+        self.scene = self.logic = self.layouts = self.window = self.manager = None
+        self.logics = {}
+        gc.collect()
+        vtk.vtkObject.GlobalWarningDisplayOn()
 
     # -- what went wrong
 
@@ -459,6 +477,5 @@ class Module:
                     del sys.modules[name]
             if self._folder in sys.path:
                 sys.path.remove(self._folder)
-            vtk.vtkObject.GlobalWarningDisplayOn()
             signals.forget_deleted()
             gc.collect()
