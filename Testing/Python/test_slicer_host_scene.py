@@ -619,6 +619,7 @@ class TestScene:
         node = slicer.util.loadVolume(str(tmp_path / "a.nrrd"), {"name": "again"})
         assert node.GetName() == "again"
         assert slicer.util.arrayFromVolume(node).max() == 100
+        assert node.GetDisplayNode().GetColorNode() is not None
 
 
 def test_the_scene_dies_with_its_host():

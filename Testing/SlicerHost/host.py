@@ -149,7 +149,8 @@ class Host:
         colors = slicer.vtkMRMLColorLogic()
         self.logic.SetColorLogic(colors)
         self.logics = {name: getattr(slicer, kind)() for name, kind in LOGICS.items()}
-        for one in (colors, *self.logics.values()):
+        for name, one in {"Colors": colors, **self.logics}.items():
+            self.logic.SetModuleLogic(name, one)
             if hasattr(one, "SetMRMLApplicationLogic"):
                 one.SetMRMLApplicationLogic(self.logic)
             one.SetMRMLScene(self.scene)
@@ -242,10 +243,12 @@ class Host:
         signals.forget_deleted()
         vtk.vtkObject.GlobalWarningDisplayOff()  # logics that ask the scene which is going
         self.logic.SetSliceLogics(None)
-        for logic in self.logics.values():
+        for name, logic in self.logics.items():
+            self.logic.SetModuleLogic(name, None)
             logic.SetMRMLScene(None)
             if hasattr(logic, "SetMRMLApplicationLogic"):
                 logic.SetMRMLApplicationLogic(None)
+        self.logic.SetModuleLogic("Colors", None)
         self.logic.SetColorLogic(None)
         self.logic.SetMRMLScene(None)
         self.application._equip(None, None, None, None, self.folder, True, False)
@@ -363,12 +366,9 @@ class Host:
         given = properties or {}
         if set(given) - known - {"fileName"}:
             raise NotImplementedError(f"slicer.util.loadVolume: properties {sorted(set(given) - known)}")
-        logic = slicer.vtkSlicerVolumesLogic()
-        logic.SetMRMLApplicationLogic(self.logic)
-        logic.SetMRMLScene(self.scene)
         options = bool(given.get("labelmap")) + 2 * bool(given.get("center")) + 4 * bool(given.get("singleFile"))
         name = given.get("name", Path(filename).name.split(".")[0])
-        node = logic.AddArchetypeVolume(str(filename), name, options)
+        node = self.logics["Volumes"].AddArchetypeVolume(str(filename), name, options)
         if node is None:
             raise RuntimeError(f"Failed to load node from file: {filename}")
         if given.get("show", True):
