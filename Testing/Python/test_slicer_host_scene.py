@@ -477,6 +477,19 @@ class TestDialogs:
         assert qt.QMessageBox.question(None, "t", "Sure?", qt.QMessageBox.Yes | qt.QMessageBox.No) == qt.QMessageBox.Yes
         assert slicer.util.confirmOkCancelDisplay("Overwrite?") is False
 
+    def test_dialogs_of_a_module(self, host):
+        import qt
+
+        dialog = qt.QDialog()
+        with pytest.raises(AssertionError, match="without an answer"):
+            dialog.exec_()
+        host.answers.extend(["accept", "reject"])
+        assert (dialog.exec_(), dialog.exec()) == (qt.QDialog.Accepted, qt.QDialog.Rejected)
+        with pytest.raises(NotImplementedError, match="QMenu"):
+            qt.QMenu().exec_()
+        slicer.util.delayDisplay("wait", 5000)
+        assert host.messages[-1].text == "wait"
+
     def test_paths(self, host, tmp_path):
         import qt
 

@@ -4,13 +4,12 @@ A Wrapper holds one PySide6 object. Nothing in PySide6 is patched: the stand-ins
 what a module touches goes through wrappers.
 """
 
-import types
 import weakref
 
 import shiboken6
 from PySide6 import QtCore, QtWidgets
 
-from . import calls, enums, errors, real, signals
+from . import calls, enums, real, shells, signals
 
 # Python's own extras and Qt's names for things that PythonQt spells in another way.
 HIDDEN = {"tr", "connect", "disconnect", "emit", "receivers", "sender", "findChild", "findChildren", "property"}
@@ -205,7 +204,7 @@ class Wrapper(metaclass=Class):
         if "_kind" in type(self).__dict__:
             made = calls.construct(kind, args)
         else:
-            made = calls.construct(shell_of(type(self), kind), args)
+            made = calls.construct(shells.shell_of(type(self), kind), args)
             object.__setattr__(self, "_object", made)
             made.pythonqt_wrapper = self
             return
@@ -310,35 +309,3 @@ def _member(wrapper, held, name: str):
     if isinstance(found, type):
         return class_of(found)
     return calls.Method(wrapper, kind, name) if callable(found) else None
-
-
-_shells: dict[type, type] = {}
-
-
-def shell_of(cls: type, kind: type) -> type:
-    """A PySide6 class that hands virtual calls to the methods of a module's subclass of a Qt class."""
-    if cls not in _shells:
-        body = {"pythonqt_shell": kind, "pythonqt_wrapper": None}
-        for base in cls.__mro__:
-            if base is Wrapper or "_kind" in base.__dict__:
-                break
-            for name, function in base.__dict__.items():
-                if isinstance(function, types.FunctionType) and not name.startswith("__") and hasattr(kind, name):
-                    body.setdefault(name, _virtual(name, kind))
-        _shells[cls] = type(kind)(cls.__name__, (kind,), body)
-    return _shells[cls]
-
-
-def _virtual(name: str, kind: type):
-    def called(self, *args):
-        wrapper = self.pythonqt_wrapper
-        if wrapper is None:  # during construction
-            return getattr(kind, name)(self, *args)
-        try:
-            return unwrap(getattr(wrapper, name)(*[wrap(one) for one in args]))
-        except Exception as error:
-            errors.collect(error, f"{type(wrapper).__name__}.{name}")
-            return getattr(kind, name)(self, *args)
-
-    called.__name__ = name
-    return called
