@@ -11,8 +11,8 @@ LIBRARY = Path(__file__).parents[2] / "DLReconLib"
 
 # Each module may import what is named beside it.
 ALLOWED = {
-    "cli": {"batch", "worker", "training", "evaluation", "doctor", "demo", "pipeline", "models", "io", "outputs", "progress",
-            "replay", "report", "card_text", "help", "cohort", "figures", "plots", "explain"},
+    "cli": {"batch", "worker", "training", "evaluation", "doctor", "demo", "pipeline", "models", "io", "outputs",
+            "progress", "replay", "report", "card_text", "help", "cohort", "figures", "plots", "explain"},
     "outputs": {"claims", "derived", "headers", "io"},
     "demo": {"outputs", "pipeline", "io", "metrics", "progress", "volume"},
     "doctor": {"inference", "models", "packages", "remedies"},
@@ -33,8 +33,8 @@ ALLOWED = {
     "tissues": {"metrics"},
     "training": {"patches", "degradations", "networks", "muon", "plans", "progress"},
     "patches": {"degradations", "io"},
-    "pipeline": {"fingerprint", "inference", "models", "transforms", "progress", "quality", "result", "trust", "uncertainty",
-                 "volume"},
+    "pipeline": {"fingerprint", "inference", "models", "transforms", "progress", "quality", "result", "trust",
+                 "uncertainty", "volume"},
     "trust": {"domain", "models", "quality", "residuals", "transforms", "volume"},
     "domain": {"models", "residuals", "transforms"},
     "uncertainty": {"models"},
