@@ -22,7 +22,7 @@ from slicer.util import VTKObservationMixin
 
 POLL_MS = 100
 FLICKER_MS = 500
-CARD_WIDTH = 360  # pixels of the pictures in a model's card
+CARD_WIDTH = 330  # pixels of the pictures in a model's card
 
 #
 # DLRecon
@@ -112,6 +112,7 @@ class DLReconWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._run = None
         self._explanation = None
         self._gallery = None
+        self._card = None
         self._timers = []
         self._connections = []
         self._updating = False
@@ -150,9 +151,6 @@ class DLReconWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def cleanup(self) -> None:
         """A connected method keeps the widget alive, and a worker would outlive it. setup() may have failed."""
         self._stopEverything()
-        for timer in self._timers:
-            timer.stop()
-            timer.disconnect("timeout()")
         for widget, signal, function in self._connections:
             widget.disconnect(signal, function)
         self._timers, self._connections = [], []
@@ -162,6 +160,8 @@ class DLReconWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.logic.close()
 
     def enter(self) -> None:
+        choices.forget()
+        setup.forget()
         self.initializeParameterNode()
 
     def exit(self) -> None:
@@ -204,7 +204,7 @@ class DLReconWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _timer(self, qt, milliseconds, function):
         timer = qt.QTimer()
         timer.setInterval(milliseconds)
-        timer.connect("timeout()", function)
+        self._connect(timer, "timeout()", function)
         self._timers.append(timer)
         return timer
 
@@ -222,7 +222,6 @@ class DLReconWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             (ui.wheelsButton, self.onWheels),
             (ui.logButton, self.onLog),
             (ui.reasonsButton, self.onParameters),
-            (ui.flickerButton, self.onFlickerToggled),
             (ui.residualButton, self.onResidual),
             (ui.explainButton, self.onExplain),
             (ui.showButton, self.onShow),
@@ -231,6 +230,7 @@ class DLReconWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             (ui.reportButton, self.onReport),
         ):
             self._connect(button, "clicked(bool)", function)
+        self._connect(ui.flickerButton, "toggled(bool)", self.onFlickerToggled)
         self._connect(ui.galleryTable, "cellClicked(int,int)", self.onGalleryRow)
         self._connect(ui.galleryTable, "cellActivated(int,int)", self.onGalleryRow)
 
@@ -280,8 +280,11 @@ class DLReconWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _showMethod(self) -> None:
         ui, parameters = self.ui, self._parameterNode
         modality, why = self.logic.recognise(parameters.inputVolume, parameters.modality)
-        self._card = choices.fillModels(ui.modelCombo, parameters.task, parameters.model, modality, why)
-        ui.modelLabel.text = choices.modelSentence(self._card, modality)
+        try:
+            self._card = choices.fillModels(ui.modelCombo, parameters.task, parameters.model, modality, why)
+            ui.modelLabel.text = choices.modelSentence(self._card, modality)
+        except (ValueError, OSError) as error:  # a damaged card: the rest of the panel goes on
+            self._card, ui.modelLabel.text = None, str(error)
         if ui.cardBrowser.visible:
             from DLReconLib.card_text import page
 
@@ -523,7 +526,12 @@ class DLReconWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         choices.fillGallery(self.ui.galleryTable, self._gallery.entries)
         self.ui.galleryTable.visible = len(self._gallery.entries) > 1
         failed = [e for e in self._gallery.entries if e.state == "failed"]
-        text = _("Click a picture or a row to take that method.") if len(self._gallery.entries) > 1 else ""
+        text = ""
+        if len(self._gallery.entries) > 1:
+            text = _(
+                "Click a picture or a row to take that method. The error is an estimate, in percent of the noise; "
+                "methods within {n} points of the least count as equal, and learned ones come first among them."
+            ).format(n=round(100 * gallery.ALIKE))
         if failed:
             text += " " + "; ".join(f"{e.title}: {e.error.splitlines()[0]}" for e in failed)
         self.ui.galleryLabel.text = text

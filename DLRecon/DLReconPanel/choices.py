@@ -1,5 +1,6 @@
 """What can be chosen in the panel, in plain words, and what the choices mean for the library."""
 
+import functools
 import logging
 import os
 import sys
@@ -175,11 +176,23 @@ def modalitySentence(modality, why):
 # -- method
 
 
-def fillModels(combo, task, wanted, modality, why):
-    """All methods of a task, the recommended one first. Gives the card that is chosen, or None."""
+@functools.lru_cache(maxsize=16)
+def cardsOf(task):
+    """The cards of a task, read once; see forget()."""
     from DLReconLib.models import list_cards
 
-    cards = list_cards(task)
+    return tuple(list_cards(task))
+
+
+def forget():
+    """Read the cards again the next time: models may have been added."""
+    cardsOf.cache_clear()
+    recommended.cache_clear()
+
+
+def fillModels(combo, task, wanted, modality, why):
+    """All methods of a task, the recommended one first. Gives the card that is chosen, or None."""
+    cards = cardsOf(task)
     best = recommended(task, modality, why)
     missing = setup.missingForLearned()
     items = []
@@ -202,11 +215,10 @@ def fillModels(combo, task, wanted, modality, why):
     return next((card for card in cards if card.id == wanted), None)
 
 
+@functools.lru_cache(maxsize=64)
 def recommended(task, modality, why):
     """What model="auto" will take."""
-    from DLReconLib.models import list_cards
-
-    cards = list_cards(task)
+    cards = cardsOf(task)
     try:
         from DLReconLib.pipeline import Options, choose_model
 

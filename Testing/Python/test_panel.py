@@ -602,6 +602,48 @@ def test_sequence_in_the_panel(panel):
     assert np.array_equal(voxels(one), voxels(output.GetNthDataNode(0)))
 
 
+def test_headless_process(panel):
+    """wait=False gives a handle; a sequence gives a sequence; mistakes are exceptions, not windows."""
+    process = panel.widget.logic.process
+    run = process(panel.volume, model="classical/gaussian", wait=False)
+    assert images() == ["Brain"]
+    while run.poll():
+        time.sleep(0.02)
+    assert (run.state, run.fraction, run.error) == ("done", 1.0, "")
+    sequence = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceNode", "frames")
+    sequence.SetDataNodeAtValue(panel.volume, "3.5")
+    output = process(sequence, model="classical/gaussian")
+    assert (output.GetNthIndexValue(0), output.GetNumberOfDataNodes()) == ("3.5", 1)
+    assert np.array_equal(voxels(output.GetNthDataNode(0)), voxels(run.outputNode))
+    with pytest.raises(TypeError, match="unknown options stength"):
+        process(panel.volume, stength=1)
+    with pytest.raises(TypeError, match="wanted a vtkMRMLSequenceNode"):
+        process(sequence, panel.volume)
+    with pytest.raises(RuntimeError, match="no-such-model"):
+        process(panel.volume, model="no-such-model")
+    assert panel.host.messages == []
+
+
+def test_damaged_card(panel, monkeypatch):
+    """The panel says what is wrong with it, and goes on when it is mended."""
+    from DLReconPanel import choices
+
+    from DLReconLib import models
+
+    def broken(*_):
+        raise models.ModelError("card x: not readable as JSON")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(models, "list_cards", broken)
+        choices.forget()
+        panel.widget.onParameters()
+        assert "not readable" in panel.ui.modelLabel.text
+        assert not panel.ui.applyButton.enabled
+    panel.module.exit()
+    panel.module.enter()
+    assert panel.ui.applyButton.enabled
+
+
 def test_no_window():
     """Headless: no main window and no layout manager; the panel can still be made, and process() works."""
     with Host(main_window=False) as host:
