@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from conftest import noisy_phantom, oblique, phantom
 
+from DLReconLib.cli import main
 from DLReconLib.cohort import Outcome, dice, evaluate_cohort, run_plan
 from DLReconLib.cohort_plan import read_plan
 from DLReconLib.cohort_statistics import reach, summarise
@@ -228,3 +229,21 @@ def test_bootstrap_of_a_mean_is_that_of_theory() -> None:
     half = 1.96 * values.std() / 20
     assert [low, high] == pytest.approx([values.mean() - half, values.mean() + half], abs=0.15 * half)
     assert bootstrap(4, lambda t: {"mean": 0.0}) == {}
+
+
+def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    folder = make_folder(tmp_path / "f", 2)
+    assert main(["evaluate", str(folder), "--out", str(tmp_path / "out"), "--progress", "none"]) == 0
+    said = capsys.readouterr().out
+    assert "2 common cases" in said and "it takes 6" in said and "evaluation.html" in said
+    assert main(["evaluate", str(tmp_path / "nowhere.json")]) == 2
+    names = {n: str(folder / n / "case0.nrrd") for n in ("half", "reference", "labels")}
+    sections = ["metrics", names["half"], "--reference", names["reference"], "--labels", names["labels"]]
+    assert main([*sections, "--plots", str(tmp_path / "plots")]) == 0
+    said = capsys.readouterr().out
+    assert all(title in said for title in ("Against the reference", "Noise", "Structure", "Labels"))
+    assert (tmp_path / "plots").is_dir()
+    assert main([*sections, "--peak", "1000", "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert (figures["peak"], figures["peak_is"]) == (1000, "given")
+    assert figures["labels"]["1"]["psnr"] == pytest.approx(20 * np.log10(1000 / 30), abs=0.3)
