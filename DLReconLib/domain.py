@@ -13,8 +13,8 @@ import numpy as np
 from scipy import ndimage
 
 from DLReconLib.models import ModelCard
-from DLReconLib.residuals import TINY, binned, middle, noise_level
 from DLReconLib.transforms import LinearIntensity
+from DLReconLib.views import TINY, binned, middle, noise_level
 
 Array = np.ndarray
 MOST = 400_000

@@ -10,31 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import fft, ndimage
 
-from DLReconLib.quality import blocks
+from DLReconLib.views import TINY, Pair, cells, noise_level
 
 Array = np.ndarray
-CELL = (4, 8, 8)
 SCALES = (0.7, 1.2, 2.0, 3.5)
-LINE = 9
 SIGNAL = 3.0
-TINY = 1e-12
-
-
-@dataclass(frozen=True)
-class Pair:
-    """What is analysed.
-
-    source, result: (k, j, i) float32. sigma: standard deviation of the noise. tissue: voxels that are not air.
-    """
-
-    source: Array
-    result: Array
-    sigma: float
-    tissue: Array
-
-    @property
-    def removed(self) -> Array:
-        return self.source - self.result
 
 
 @dataclass(frozen=True)
@@ -50,47 +30,6 @@ class Spot:
     rarity: float
     scale: float
     place: tuple[int, int, int]
-
-
-def cells(array: Array, size: tuple[int, int, int] = CELL) -> Array:
-    """(k, j, i) cut into blocks, (blocks, voxels of a block); what fills no whole block is cut off. A block is
-    never longer than the array."""
-    size = tuple(min(s, n) for s, n in zip(size, array.shape, strict=True))
-    counts = [n // s for n, s in zip(array.shape, size, strict=True)]
-    cut = array[tuple(slice(c * s) for c, s in zip(counts, size, strict=True))]
-    split = cut.reshape(counts[0], size[0], counts[1], size[1], counts[2], size[2]).transpose(0, 2, 4, 1, 3, 5)
-    return split.reshape(int(np.prod(counts)), -1)
-
-
-def binned(array: Array, size: tuple[int, int, int]) -> Array:
-    """Means of blocks of `size` voxels, float32; what fills no whole block is cut off."""
-    counts = [n // s for n, s in zip(array.shape, size, strict=True)]
-    cut = array[tuple(slice(c * s) for c, s in zip(counts, size, strict=True))]
-    split = [n for pair in zip(counts, size, strict=True) for n in pair]
-    return cut.reshape(split).mean((1, 3, 5), dtype=np.float32)
-
-
-def middle(shape: tuple[int, ...], limit: int) -> tuple[slice, ...]:
-    """The box around the centre with at most about `limit` voxels; the longest axes are shortened first, none
-    below 16."""
-    kept = list(shape)
-    while np.prod(kept, dtype=float) > limit and max(kept) > 16:
-        longest = int(np.argmax(kept))
-        kept[longest] = max(16, int(kept[longest] * 0.9))
-    return tuple(slice((n - k) // 2, (n - k) // 2 + k) for n, k in zip(shape, kept, strict=True))
-
-
-def noise_level(source: Array, tissue: Array) -> float:
-    """Standard deviation of the noise, unit of the image, from the calmest squares of the tissue.
-
-    Squares of 6 x 6 pixels, each about its plane of least squares; their 5th percentile, over 0.8. Between 0.6 and
-    2 times the truth for white and for correlated noise (CT kernels) in images of any texture; a method's own
-    estimate is finer but is not independent of the method.
-    """
-    deviations = blocks(source, tissue, 6)[1]
-    if not len(deviations):
-        deviations = cells(source).std(1)
-    return float(np.quantile(deviations, 0.05)) / 0.8 + TINY
 
 
 def spread(values: Array) -> float:

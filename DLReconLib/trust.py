@@ -16,14 +16,12 @@ from scipy import ndimage
 from DLReconLib import residuals
 from DLReconLib.domain import distance
 from DLReconLib.models import ModelCard
-from DLReconLib.quality import air_level
-from DLReconLib.residuals import Pair
 from DLReconLib.transforms import SlicesFirst
+from DLReconLib.views import TINY, Pair, Views, air_limit, noise_level, views
 from DLReconLib.volume import Volume
 
 Array = np.ndarray
 GREEN, AMBER, RED = "green", "amber", "red"
-MOST = 1_500_000  # voxels that are looked at in full resolution
 # check: lowest and highest value of good runs; beyond is amber, beyond by the larger of both again is red. A card's
 # own, card.trust["limits"], come first.
 LIMITS: dict[str, tuple[float, float]] = {
@@ -109,8 +107,9 @@ def structure_map(source: Volume, result: Volume, card: ModelCard, noise: float)
     if source.array.ndim != 3:
         raise ValueError(f"structure map: image of shape {source.array.shape}; wanted one component, (k, j, i)")
     first = SlicesFirst.of_grid(source.geometry, source.array.shape)
-    a, b = first(source.array), first(result.array)
-    found = residuals.structure(_pair(a, b, tissue_mask(a, card, noise), noise))
+    a, b = (np.asarray(first(v.array), np.float32) for v in (source, result))
+    tissue = ndimage.gaussian_filter(a, (0, 1, 1), mode="nearest") > air_limit(a, card, noise)
+    found = residuals.structure(Pair(a, b, noise_level(a, tissue), tissue))
     return source.with_array(np.ascontiguousarray(first.inverse(found)))
 
 
@@ -136,17 +135,11 @@ def _judge_plane(
 ) -> list[Reason]:
     first = SlicesFirst.of_grid(volume.geometry, source.shape)
     a, b = first(source), first(result)
-    tissue = tissue_mask(a, card, noise)
-    if mask is not None:
-        tissue &= first(mask) != 0
-    part = residuals.middle(a.shape, MOST)
-    near = _pair(a[part], b[part], tissue[part], noise)
-    far, size = overview(a, b, tissue, near.sigma)
-    place = _place(first, size, a.shape)
-    make = _maker(card)
+    seen = views(a, b, None if mask is None else first(mask), card, noise)
+    near, make = seen.near, _maker(card)
     checks = [_range(a, b, make), _clipped(a, b, make), _bound(near, make), *_edges(near, make), *_level(near, make)]
-    checks += [*_amount(near, noise, strength, make), *_texture(near, make), *_structure(far, place, make)]
-    checks.append(_seam(far, size, first, make))
+    checks += [*_amount(near, noise, strength, make), *_texture(near, make), *_structure(seen, first, make)]
+    checks.append(_seam(seen, first, make))
     if strength > 0 and mask is None:
         checks.append(_untouched(near, make))
     far_off = distance(a, card)
@@ -154,48 +147,6 @@ def _judge_plane(
         text = f"The input is {far_off.score:.1f} times as far from the training images as it may be: {far_off.text}."
         checks.append(make("domain", far_off.score, text))
     return checks
-
-
-def tissue_mask(image: Array, card: ModelCard, noise: float) -> Array:
-    """What is not air: a tenth of the range above it, and 3 sigma. For HU, above -920 (the lung counts)."""
-    smooth = ndimage.gaussian_filter(image.astype(np.float32), (0, 1, 1), mode="nearest")
-    if card.offset == -1000 and card.unit == 1000:
-        return smooth > -920
-    air = air_level(smooth)
-    return smooth - air > max(0.1 * (float(np.percentile(smooth, 99.5)) - air), 3 * noise)
-
-
-def _pair(source: Array, result: Array, tissue: Array, noise: float) -> Pair:
-    source, result = source.astype(np.float32), result.astype(np.float32)
-    found = residuals.noise_level(source, tissue)
-    return Pair(source, result, max(found, residuals.TINY), tissue)
-
-
-def overview(source: Array, result: Array, tissue: Array, sigma: float) -> tuple[Pair, tuple[int, int, int]]:
-    """The whole volume, binned until it has at most 2 MOST voxels, and the size of a bin (k, j, i)."""
-    size = [1, 1, 1]
-    for axes in ((1, 2), (0,), (1, 2), (0,), (1, 2), (0,)):
-        if source.size / np.prod(size) <= 2 * MOST:
-            break
-        for axis in axes:
-            size[axis] *= 2 if source.shape[axis] >= 32 * size[axis] else 1
-    bins = (size[0], size[1], size[2])
-    if max(bins) == 1:
-        return Pair(source.astype(np.float32), result.astype(np.float32), sigma, tissue), bins
-    small = [residuals.binned(a, bins) for a in (source, result)]
-    return Pair(*small, sigma, residuals.binned(tissue, bins) > 0.5), bins
-
-
-def _place(first: SlicesFirst, size: tuple[int, int, int], shape: tuple[int, ...]) -> Callable:
-    """Maps a place (k, j, i) of the overview to voxel indices (i, j, k) of the volume."""
-
-    def place(found: tuple[int, int, int]) -> tuple[int, int, int]:
-        here = [min(n * s + s // 2, most - 1) for n, s, most in zip(found, size, shape, strict=True)]
-        back = list(here[1:])
-        back.insert(first.axis, here[0])
-        return back[2], back[1], back[0]
-
-    return place
 
 
 def _maker(card: ModelCard) -> Callable[[str, float, str], Reason]:
@@ -221,7 +172,7 @@ def _modality(modality: str, card: ModelCard) -> Reason:
 def _range(source: Array, result: Array, make: Callable) -> Reason:
     low, high = float(source.min()), float(source.max())
     beyond = max(low - float(result.min()), float(result.max()) - high, 0.0)
-    width = max(high - low, residuals.TINY)
+    width = max(high - low, TINY)
     return make("range", beyond / width, f"Values reach {100 * beyond / width:.0f} % of the range beyond the input's.")
 
 
@@ -265,13 +216,13 @@ def _amount(pair: Pair, noise: float, strength: float, make: Callable) -> list[R
     left = residuals.noise_left(pair)
     checks = [make("strength", size / pair.sigma, f"The change is {size / pair.sigma:.2f} times the noise.")]
     if strength > 0:
-        too_little = strength * noise / (size + residuals.TINY)
+        too_little = strength * noise / (size + TINY)
         checks.append(make("weak", too_little, f"The noise found is {too_little:.1f} times what was taken away."))
         beyond = left - (1 - strength)
         checks.append(make("left", beyond, f"{100 * left:.0f} % of the noise is left."))
         ratio = noise / pair.sigma
         apart = f"The noise found is {ratio:.2f} times that of an independent estimate."
-        checks.append(make("noise", float(np.log2(ratio + residuals.TINY)), apart))
+        checks.append(make("noise", float(np.log2(ratio + TINY)), apart))
     return checks
 
 
@@ -284,24 +235,25 @@ def _texture(pair: Pair, make: Callable) -> list[Reason]:
     ]
 
 
-def _structure(pair: Pair, place: Callable, make: Callable) -> list[Reason]:
-    spots = residuals.spots(pair)
+def _structure(seen: Views, first: SlicesFirst, make: Callable) -> list[Reason]:
+    spots = residuals.spots(seen.far)
     if not spots:
         return []
     score = [min(abs(s.height) / 0.5, s.rarity / 8) for s in spots]
     spot = spots[int(np.argmax(score))]
+    here = [n * size + size // 2 for n, size in zip(spot.place, seen.bins, strict=True)]
+    here.insert(first.axis, here.pop(0))
     word = "taken away" if spot.height > 0 else "added"
-    text = f"Near voxel {place(spot.place)} something of {abs(spot.height):.1f} times the noise was {word}."
+    text = f"Near voxel {tuple(here[::-1])} something of {abs(spot.height):.1f} times the noise was {word}."
     return [make("structure", max(score), text)]
 
 
-def _seam(pair: Pair, size: tuple[int, int, int], first: SlicesFirst, make: Callable) -> Reason:
-    step, rarity, (axis, position) = residuals.seam(pair)
-    order = list(range(1, 3))
+def _seam(seen: Views, first: SlicesFirst, make: Callable) -> Reason:
+    step, rarity, (axis, position) = residuals.seam(seen.far)
     names = ["k", "j", "i"]
-    slices = names.pop(first.axis)
-    name = slices if axis == 0 else names[order.index(axis)]
-    text = f"At {position * size[axis]} along the axis {name} the change jumps by {step:.2f} times its spread."
+    names.insert(0, names.pop(first.axis))
+    at = position * seen.bins[axis]
+    text = f"At {at} along the axis {names[axis]} the change jumps by {step:.2f} times its spread."
     return make("seam", min(step / 0.2, rarity / 10), text)
 
 

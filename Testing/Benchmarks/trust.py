@@ -42,7 +42,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, default=os.environ.get("DLRECON_DATA"), help="folder of the images")
     parser.add_argument("--out", type=Path, default=HERE, help="folder of trust.md, trust.json and figures/")
     parser.add_argument("--cards", action="store_true", help="fit, and write into the cards, instead of reporting")
-    parser.add_argument("--quick", action="store_true", help="two conditions, every third failure")
+    parser.add_argument("--quick", action="store_true", help="a quarter of the images, two conditions, every third failure")
     parser.add_argument("--cache", type=Path, help="folder that keeps the results of the models")
     parser.add_argument("--modality", default="MR,CT", help="which models, by commas")
     chosen = parser.parse_args()
