@@ -415,9 +415,9 @@ def test_too_little_memory_for_anything(client: Client, deed: Callable) -> None:
 def test_network_without_memory_and_then_with(client: Client) -> None:
     pytest.importorskip("torch", reason="learned model")
     client.submit(small(), model="mr-denoise").wait()
-    limit_memory(client.status()["pid"], 40)
+    limit_memory(client.status()["pid"], 10)
     with pytest.raises(WorkerError, match="memory"):
-        client.submit(small((32, 64, 64)), model="mr-denoise").wait()
+        client.submit(small((64, 96, 96)), model="mr-denoise").wait()
     assert client.submit(small(), model="mr-denoise").wait()
 
 
