@@ -112,6 +112,8 @@ def edge_fit(pair: Pair) -> EdgeFit | None:
     if np.count_nonzero(chosen) < 100:
         return None
     design = np.stack([detail[chosen], *(s[chosen] for s in slopes)], 1).astype(np.float64)
+    power = (design[:, 1:] ** 2).sum(0)
+    design[:, 1:][:, power < 0.1 * power.max()] = 0  # along an axis without edges a shift cannot be told
     weights = np.linalg.lstsq(design, pair.removed[chosen].astype(np.float64), rcond=1e-6)[0]
     return EdgeFit(float(weights[0]), tuple(float(w) for w in weights[1:]), int(chosen.sum()))
 

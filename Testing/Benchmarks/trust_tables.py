@@ -34,6 +34,12 @@ def lights(record: dict[str, Any]) -> list[str]:
         ):
             which = "; ".join(f"{a['run']}: {', '.join(a['by'])}" for a in alarms[:6])
             lines.append(f"| {label} | {count} | {len(alarms)} ({percent(len(alarms), count)}) | {which} |")
+        real = model["real_noise"]
+        which = "; ".join(f"{a['run']}: {a['light']}, {', '.join(a['by'])}" for a in real if a["light"] != "green")
+        raised = sum(a["light"] != "green" for a in real)
+        lines.append(
+            f"| {name}, noise of a scanner | {len(real)} | {raised} ({percent(raised, len(real))}) | {which} |"
+        )
     return [*lines, ""]
 
 
