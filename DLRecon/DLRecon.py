@@ -293,7 +293,9 @@ class DLReconWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             choices.select(getattr(ui, f"{name}Combo"), str(getattr(parameters, name)))
         learned = self._card is not None and self._card.learned
         ui.deviceCombo.enabled = ui.precisionCombo.enabled = learned
-        ui.memoryLabel.text = choices.memorySentence(parameters.inputVolume, self._card, parameters.tile)
+        ui.memoryLabel.text = choices.memorySentence(
+            parameters.inputVolume, self._card, parameters.tile, parameters.precision
+        )
         ui.setupLabel.text = setup.sentence()
 
     def _showRegion(self) -> None:
@@ -476,7 +478,11 @@ class DLReconWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._parameterNode.fade = 1.0
         views.showOver(source, shown)
         seconds = run.provenance["seconds"]["total"]
-        self.say(_("Done in {n:.0f} s by {model}.").format(n=seconds, model=run.provenance["model"]["title"]))
+        text = _("Done in {n:.0f} s by {model}.").format(n=seconds, model=run.provenance["model"]["title"])
+        uncertainty = node.GetNodeReference(runs.UNCERTAINTY_ROLE)
+        if uncertainty is not None:
+            text += " " + _("{name} shows where it may be wrong.").format(name=uncertainty.GetName())
+        self.say(text)
 
     def _cancelWork(self) -> None:
         for work in (self._run, self._explanation):

@@ -23,7 +23,6 @@ COMBOS = {
     "precision": "precision",
 }
 TILES = (0, 32, 64, 128, 256)
-GIB = 2**30
 FLAGS_ROLE = 255  # Qt.UserRole - 1: an item with flags 0 cannot be chosen
 TOOLTIP_ROLE = 3
 
@@ -317,23 +316,28 @@ def problem(parameters, card):
 # -- memory
 
 
-def memorySentence(volumeNode, card, tile):
+def memorySentence(volumeNode, card, tile, precision):
     """An estimate of what the worker takes, and what is free."""
     if volumeNode is None or volumeNode.GetImageData() is None:
         return ""
-    voxels = float(np.prod(volumeNode.GetImageData().GetDimensions()))
-    # The volume, its float32 copy and result, and the same again while a result is handed over.
-    needed = voxels * 16
-    if card is not None and card.learned:
-        side = [tile] * 3 if tile else card.tile
-        piece = np.prod([min(n + 2 * card.halo, 2 * card.halo + 512) for n in side])
-        needed += min(float(piece), voxels * 2) * 4 * 60 + 0.5 * GIB  # activations, and torch itself
+    needed = memoryNeeded(volumeNode.GetImageData().GetDimensions()[::-1], card, tile, precision)
     free = freeMemory()
-    text = _("About {n:.1f} GB needed").format(n=needed / GIB)
+    text = _("About {n:.1f} GB needed").format(n=needed / 1e9)
     if free is None:
         return text + "."
-    text += _(", {n:.1f} GB free").format(n=free / GIB)
+    text += _(", {n:.1f} GB free").format(n=free / 1e9)
     return text + (_(": choose smaller pieces.") if needed > free else ".")
+
+
+def memoryNeeded(shape, card, tile=0, precision="auto"):
+    """Bytes that the worker takes on the CPU for an image of shape (k, j, i): input, result, and for a network the
+    activations of one piece with its halo. Fitted to the measurements in Testing/Benchmarks/RESULTS.md."""
+    needed = 12.0 * np.prod(shape)
+    if card is None or not card.learned:
+        return needed + 1e8
+    sides = [tile] * 3 if tile else card.tile
+    piece = np.prod([min(side + 2 * card.halo, n) for side, n in zip(sides, shape, strict=True)])
+    return needed + piece * (140 if precision == "bfloat16" else 240) + 3e8
 
 
 def freeMemory():

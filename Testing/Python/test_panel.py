@@ -435,6 +435,7 @@ class TestAfter:
         assert voxels(node).shape == SHAPE
         assert voxels(node).min() >= 0
         assert voxels(node).mean() > 0
+        assert node.GetName() in panel.said
 
 
 class TestSoftware:
@@ -622,6 +623,27 @@ def test_headless_process(panel):
     with pytest.raises(RuntimeError, match="no-such-model"):
         process(panel.volume, model="no-such-model")
     assert panel.host.messages == []
+
+
+@pytest.mark.parametrize(
+    ("model", "shape", "precision", "measured"),
+    [
+        ("mr-denoise", (256, 256, 256), "float32", 3675),
+        ("mr-denoise", (256, 256, 256), "bfloat16", 2481),
+        ("ct-denoise", (600, 512, 512), "float32", 5808),
+        ("ct-denoise", (600, 512, 512), "bfloat16", 3959),
+    ],
+)
+def test_memory_estimate(panel, model, shape, precision, measured):
+    """Against the peaks, in MB, that Testing/Benchmarks/RESULTS.md holds."""
+    from DLReconPanel import choices
+
+    from DLReconLib.models import find_card
+
+    card = find_card(model)
+    needed = choices.memoryNeeded(shape, card, precision=precision) / 1e6
+    assert needed == pytest.approx(measured, rel=0.35)
+    assert choices.memoryNeeded(shape, card, tile=64, precision=precision) / 1e6 < 0.7 * needed
 
 
 def test_damaged_card(panel, monkeypatch):
