@@ -315,7 +315,8 @@ class DLReconWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _showResult(self) -> None:
         ui, node = self.ui, self._parameterNode.resultVolume
-        provenance = views.provenanceOf(node)
+        # The parameter is read from a cache, which may still hold a node that was removed.
+        provenance = views.provenanceOf(node) if runs.isIn(node) else None
         ui.resultCollapsible.visible = provenance is not None
         if provenance is None:
             return
@@ -576,7 +577,7 @@ class DLReconWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onFlicker(self) -> None:
         """Input and result in turn: the eye sees what changed."""
-        if self._parameterNode is None or self._parameterNode.resultVolume is None:
+        if self._parameterNode is None or not runs.isIn(self._parameterNode.resultVolume):
             self.ui.flickerButton.checked = False
             self._flickerTimer.stop()
             return

@@ -350,6 +350,15 @@ class TestAfter:
         panel.ui.flickerButton.click()
         assert composite.GetForegroundOpacity() == 1.0
 
+    def test_result_that_is_removed(self, panel):
+        """The section goes with the next change, and a flicker that runs stops."""
+        result = panel.apply()
+        panel.ui.flickerButton.click()
+        slicer.mrmlScene.RemoveNode(result)
+        panel.host.wait_until(lambda: not panel.ui.flickerButton.checked, 10)
+        panel.ui.strengthSlider.value = 0.9
+        assert not panel.ui.resultCollapsible.visible
+
     def test_residual_and_table(self, panel):
         result = panel.apply()
         panel.ui.residualButton.click()
