@@ -1,4 +1,6 @@
+import contextlib
 import json
+import logging
 import os
 import sys
 from typing import Annotated, Union
@@ -20,6 +22,7 @@ from slicer.util import VTKObservationMixin
 
 POLL_MS = 100
 FLICKER_MS = 500
+CARD_WIDTH = 330  # pixels of the pictures in a model's card
 
 #
 # DLRecon
@@ -109,6 +112,7 @@ class DLReconWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._run = None
         self._explanation = None
         self._gallery = None
+        self._card = None
         self._timers = []
         self._connections = []
         self._updating = False
@@ -147,9 +151,6 @@ class DLReconWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def cleanup(self) -> None:
         """A connected method keeps the widget alive, and a worker would outlive it. setup() may have failed."""
         self._stopEverything()
-        for timer in self._timers:
-            timer.stop()
-            timer.disconnect("timeout()")
         for widget, signal, function in self._connections:
             widget.disconnect(signal, function)
         self._timers, self._connections = [], []
@@ -159,6 +160,8 @@ class DLReconWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.logic.close()
 
     def enter(self) -> None:
+        choices.forget()
+        setup.forget()
         self.initializeParameterNode()
 
     def exit(self) -> None:
@@ -201,7 +204,7 @@ class DLReconWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _timer(self, qt, milliseconds, function):
         timer = qt.QTimer()
         timer.setInterval(milliseconds)
-        timer.connect("timeout()", function)
+        self._connect(timer, "timeout()", function)
         self._timers.append(timer)
         return timer
 
@@ -219,14 +222,15 @@ class DLReconWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             (ui.wheelsButton, self.onWheels),
             (ui.logButton, self.onLog),
             (ui.reasonsButton, self.onParameters),
-            (ui.flickerButton, self.onFlickerToggled),
             (ui.residualButton, self.onResidual),
             (ui.explainButton, self.onExplain),
+            (ui.showButton, self.onShow),
             (ui.tableButton, self.onTable),
             (ui.scriptButton, self.onScript),
             (ui.reportButton, self.onReport),
         ):
             self._connect(button, "clicked(bool)", function)
+        self._connect(ui.flickerButton, "toggled(bool)", self.onFlickerToggled)
         self._connect(ui.galleryTable, "cellClicked(int,int)", self.onGalleryRow)
         self._connect(ui.galleryTable, "cellActivated(int,int)", self.onGalleryRow)
 
@@ -276,15 +280,22 @@ class DLReconWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _showMethod(self) -> None:
         ui, parameters = self.ui, self._parameterNode
         modality, why = self.logic.recognise(parameters.inputVolume, parameters.modality)
-        self._card = choices.fillModels(ui.modelCombo, parameters.task, parameters.model, modality, why)
-        ui.modelLabel.text = choices.modelSentence(self._card, modality)
+        try:
+            self._card = choices.fillModels(ui.modelCombo, parameters.task, parameters.model, modality, why)
+            ui.modelLabel.text = choices.modelSentence(self._card, modality)
+        except (ValueError, OSError) as error:  # a damaged card: the rest of the panel goes on
+            self._card, ui.modelLabel.text = None, str(error)
         if ui.cardBrowser.visible:
-            ui.cardBrowser.setHtml(texts.cardHtml(self._card) if self._card else "")
+            from DLReconLib.card_text import page
+
+            ui.cardBrowser.setHtml(page(self._card, width=CARD_WIDTH) if self._card else "")
         for name in ("device", "tile", "precision"):
             choices.select(getattr(ui, f"{name}Combo"), str(getattr(parameters, name)))
         learned = self._card is not None and self._card.learned
         ui.deviceCombo.enabled = ui.precisionCombo.enabled = learned
-        ui.memoryLabel.text = choices.memorySentence(parameters.inputVolume, self._card, parameters.tile)
+        ui.memoryLabel.text = choices.memorySentence(
+            parameters.inputVolume, self._card, parameters.tile, parameters.precision
+        )
         ui.setupLabel.text = setup.sentence()
 
     def _showRegion(self) -> None:
@@ -304,7 +315,8 @@ class DLReconWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _showResult(self) -> None:
         ui, node = self.ui, self._parameterNode.resultVolume
-        provenance = views.provenanceOf(node)
+        # The parameter is read from a cache, which may still hold a node that was removed.
+        provenance = views.provenanceOf(node) if runs.isIn(node) else None
         ui.resultCollapsible.visible = provenance is not None
         if provenance is None:
             return
@@ -315,7 +327,14 @@ class DLReconWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             label.visible = bool(label.text)
         ui.tableButton.enabled = bool(texts.figureRows(provenance))
         hasInput = node.GetNodeReference(runs.INPUT_ROLE) is not None
-        for button in (ui.residualButton, ui.scriptButton, ui.explainButton, ui.fadeSlider, ui.flickerButton):
+        for button in (
+            ui.showButton,
+            ui.residualButton,
+            ui.scriptButton,
+            ui.explainButton,
+            ui.fadeSlider,
+            ui.flickerButton,
+        ):
             button.enabled = hasInput
         views.setFade(node, self._parameterNode.fade)
 
@@ -348,7 +367,7 @@ class DLReconWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._cancelWork()
             return
         self.closeGallery()
-        with slicer.util.tryWithErrorDisplay(_("The volume could not be enhanced."), waitCursor=True):
+        with self._attempt(_("The volume could not be enhanced:")):
             if not self._ready():
                 return
             parameters = self._parameterNode
@@ -424,11 +443,23 @@ class DLReconWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         elif work is self._explanation:
             self._explanation = None
 
-    def _fail(self, error) -> None:
-        """One sentence in the panel; all of it behind the log button, and no window in the way."""
-        self.say(_("It did not work: {error}").format(error=error.strip().splitlines()[0] if error.strip() else "?"))
-        if "\n" in error.strip() or self.logic.log:
+    @contextlib.contextmanager
+    def _attempt(self, message):
+        """What goes wrong becomes a sentence in the panel. Mistakes of the program itself are left to Slicer."""
+        try:
+            yield
+        except (ValueError, RuntimeError, OSError) as error:
+            logging.info(f"DLRecon: {error}", exc_info=True)
+            self._fail(str(error), message)
+
+    def _fail(self, error, message="") -> None:
+        """One sentence in the panel; all of it in the log, and no window in the way."""
+        lines = error.strip().splitlines() or ["?"]
+        self.say(f"{message or _('It did not work:')} {lines[0]}")
+        if len(lines) > 1:
             self._showLog(error)
+            self.ui.logButton.checked = self.ui.logText.visible = True
+            self.ui.advancedCollapsible.collapsed = False
 
     def _deliver(self, run) -> None:
         node = run.outputNode
@@ -448,7 +479,11 @@ class DLReconWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._parameterNode.fade = 1.0
         views.showOver(source, shown)
         seconds = run.provenance["seconds"]["total"]
-        self.say(_("Done in {n:.0f} s by {model}.").format(n=seconds, model=run.provenance["model"]["title"]))
+        text = _("Done in {n:.0f} s by {model}.").format(n=seconds, model=run.provenance["model"]["title"])
+        uncertainty = node.GetNodeReference(runs.UNCERTAINTY_ROLE)
+        if uncertainty is not None:
+            text += " " + _("{name} shows where it may be wrong.").format(name=uncertainty.GetName())
+        self.say(text)
 
     def _cancelWork(self) -> None:
         for work in (self._run, self._explanation):
@@ -483,7 +518,7 @@ class DLReconWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _startGallery(self, cards) -> None:
         self.closeGallery()
-        with slicer.util.tryWithErrorDisplay(_("The preview could not be made."), waitCursor=True):
+        with self._attempt(_("The preview could not be made:")):
             if not self._ready():
                 return
             parameters = self._parameterNode
@@ -498,7 +533,12 @@ class DLReconWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         choices.fillGallery(self.ui.galleryTable, self._gallery.entries)
         self.ui.galleryTable.visible = len(self._gallery.entries) > 1
         failed = [e for e in self._gallery.entries if e.state == "failed"]
-        text = _("Click a picture or a row to take that method.") if len(self._gallery.entries) > 1 else ""
+        text = ""
+        if len(self._gallery.entries) > 1:
+            text = _(
+                "Click a picture or a row to take that method. The error is an estimate, in percent of the noise; "
+                "methods within {n} points of the least count as equal, and learned ones come first among them."
+            ).format(n=round(100 * gallery.ALIKE))
         if failed:
             text += " " + "; ".join(f"{e.title}: {e.error.splitlines()[0]}" for e in failed)
         self.ui.galleryLabel.text = text
@@ -537,18 +577,23 @@ class DLReconWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onFlicker(self) -> None:
         """Input and result in turn: the eye sees what changed."""
-        if self._parameterNode is None or self._parameterNode.resultVolume is None:
+        if self._parameterNode is None or not runs.isIn(self._parameterNode.resultVolume):
             self.ui.flickerButton.checked = False
             self._flickerTimer.stop()
             return
         self._parameterNode.fade = 0.0 if self._parameterNode.fade > 0.5 else 1.0
 
     def onResidual(self, _checked=False) -> None:
-        with slicer.util.tryWithErrorDisplay(_("What was removed could not be shown."), waitCursor=True):
+        with self._attempt(_("What was removed could not be shown:")):
             node = views.residualNode(self._parameterNode.resultVolume)
             slicer.util.setSliceViewerLayers(background=node, foreground=None)
             self.say(_("{name}: what looks like noise was noise; where you see anatomy, too much was removed.").format(
                 name=node.GetName()))  # fmt: skip
+
+    def onShow(self, _checked=False) -> None:
+        """Back from the residual or a map to the result over its input."""
+        node = self._parameterNode.resultVolume
+        views.showOver(node.GetNodeReference(runs.INPUT_ROLE), node, self._parameterNode.fade)
 
     def onTable(self, _checked=False) -> None:
         node = self._parameterNode.resultVolume
@@ -556,14 +601,14 @@ class DLReconWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.say(_("Table {name} was added.").format(name=table.GetName()))
 
     def onScript(self, _checked=False) -> None:
-        with slicer.util.tryWithErrorDisplay(_("The script could not be written.")):
+        with self._attempt(_("The script could not be written:")):
             node = self._parameterNode.resultVolume
             script = texts.scriptOf(node, views.provenanceOf(node))
             slicer.app.clipboard().setText(script)
             self.say(_("The lines are on the clipboard; paste them into the Python console."))
 
     def onExplain(self, _checked=False) -> None:
-        with slicer.util.tryWithErrorDisplay(_("The result could not be explained."), waitCursor=True):
+        with self._attempt(_("The result could not be explained:")):
             if self._busy():
                 return
             self._explanation = self.logic.explain(self._parameterNode.resultVolume)
@@ -577,7 +622,7 @@ class DLReconWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             slicer.util.mainWindow(), _("Save report"), f"{node.GetName()}.html", _("Web page (*.html)")
         )
         if path:
-            with slicer.util.tryWithErrorDisplay(_("The report could not be saved."), waitCursor=True):
+            with self._attempt(_("The report could not be saved:")):
                 self.logic.saveReport(node, path)
                 self.say(_("Report saved as {path}.").format(path=path))
 
@@ -588,7 +633,7 @@ class DLReconWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.onParameters()
 
     def onSetup(self, _checked=False) -> None:
-        with slicer.util.tryWithErrorDisplay(_("The software could not be installed.")):
+        with self._attempt(_("The software could not be installed:")):
             self.say(setup.ensure(None, everything=True)[1])
             self.onParameters()
 
@@ -597,7 +642,7 @@ class DLReconWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
         folder = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), _("Folder with the wheel files"))
         if folder:
-            with slicer.util.tryWithErrorDisplay(_("The software could not be installed.")):
+            with self._attempt(_("The software could not be installed:")):
                 self.say(setup.ensure(None, everything=True, folder=folder)[1])
                 self.onParameters()
 
@@ -689,7 +734,7 @@ class DLReconLogic(ScriptedLoadableModuleLogic):
         setup.install("learned", wheels)
 
     def saveReport(self, resultVolume, path) -> None:
-        """A page with the record of a result. Raises RuntimeError where this DLRecon cannot write one."""
+        """A page with pictures, figures and the record of a result. Raises OSError."""
         findLibrary()
         views.writeReport(resultVolume, path)
 

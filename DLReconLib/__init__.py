@@ -10,7 +10,10 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "reconstruct": "pipeline",
-    "Result": "pipeline",
+    "Result": "result",
+    "Client": "client",
+    "WorkerError": "client",
+    "run_batch": "batch",
     "read_volume": "io",
     "read_series": "io",
     "write_volume": "io",

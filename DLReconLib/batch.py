@@ -63,7 +63,7 @@ def run_batch(
     pattern, form: which files, and the extension of the results, see cases.find_cases. jobs: workers at once.
     resume: leave alone what an earlier batch into this target finished, from the same input with the same options
     and version; do the rest. overwrite: begin again, and replace files that are in the way.
-    options: of pipeline.Options. A case that fails is noted and does not stop the others.
+    options: of pipeline.Options, without uncertainty. A case that fails is noted and does not stop the others.
     target gets manifest.jsonl (a record a line), index.html (to look at) and pictures/.
 
     Raises ValueError for bad folders, options or patterns; OSError where the manifest cannot be written; what
@@ -101,6 +101,8 @@ def _key(options: dict[str, Any]) -> dict[str, Any]:
         chosen = asdict(Options(**options))
     except TypeError as error:
         raise ValueError(f"options: {error}") from None
+    if chosen["uncertainty"]:
+        raise ValueError("uncertainty True; a batch writes no such maps; give `dlrecon run` the images that want one")
     weights = "" if chosen["model"] == "auto" else find_card(chosen["model"]).sha256
     key = {"software": f"DLRecon {DLReconLib.__version__}", "weights": weights, **chosen}
     return json.loads(json.dumps(key))  # as it comes back from the manifest

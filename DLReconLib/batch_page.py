@@ -27,7 +27,7 @@ def draw(result: Result) -> Array:
     removed = before - after
     limit = 3 * result.noise if np.isfinite(result.noise) and result.noise > 0 else float(np.abs(removed).max())
     panels = [_grey(before, low, high), _grey(after, low, high), _grey(removed, -limit, limit)]
-    gap = np.full((panels[0].shape[0], GAP), 255, np.uint8)
+    gap = np.full((panels[0].shape[0], GAP), 128, np.uint8)
     return np.hstack([panels[0], gap, panels[1], gap, panels[2]])[None]
 
 
@@ -126,7 +126,7 @@ figure { margin: 0; } img { width: 100%; border-radius: 4px; display: block; }
 figcaption { display: flex; justify-content: space-around; font-size: .8rem; opacity: .75; }
 table { border-collapse: collapse; font-size: .85rem; margin-top: .5rem; font-variant-numeric: tabular-nums; }
 th { text-align: left; font-weight: 500; padding-right: 1.5rem; } td { text-align: right; padding-right: 1.5rem; }
-ul { margin: .5rem 0; padding-left: 1.1rem; font-size: .85rem; } .error { color: #c33; overflow-wrap: anywhere; }
+ul { margin: .5rem 0; padding-left: 1.1rem; font-size: .85rem; } .error { color: #d44; overflow-wrap: anywhere; }
 .dot { display: inline-block; width: .75em; height: .75em; border-radius: 50%; margin-right: .4em; background: #999; }
 .dot.green { background: #2a9d4a; } .dot.amber { background: #e8a000; } .dot.red { background: #d33; }
 """

@@ -28,8 +28,8 @@ def describe(card: ModelCard) -> str:
     return "\n".join(lines)
 
 
-def page(card: ModelCard) -> str:
-    """The card as a fragment of HTML without style of its own; pictures are inside it."""
+def page(card: ModelCard, width: int = 480) -> str:
+    """The card as a fragment of HTML without style of its own; pictures are inside it, `width` pixels wide."""
     parts = [f"<h2>{escape(card.title)} <small>{escape(card.id)}</small></h2>", f"<p>{escape(card.summary)}</p>",
              f"<p><strong>{RESEARCH}</strong></p>"]  # fmt: skip
     for title, content in sections(card):
@@ -39,7 +39,7 @@ def page(card: ModelCard) -> str:
         elif isinstance(content, Table):
             parts.append(content.html())
         elif title == "Known failures":
-            parts += [failure(card, f) for f in card.failures]
+            parts += [failure(card, f, width) for f in card.failures]
         else:
             parts.append("<ul>" + "".join(f"<li>{escape(item)}</li>" for item in content) + "</ul>")
     return "\n".join(parts)
@@ -89,7 +89,7 @@ def sections(card: ModelCard) -> list[tuple[str, Any]]:
     found = [
         ("Intended use", card.intended_use or f"{card.task} of {modalities} images."),
         ("Not for", list(card.not_for)),
-        ("Known failures", [f"{f['title']}: {f['text']}" for f in card.failures]),
+        ("Known failures", [f"{f['title']}: {f['text']}{earlier(card, f)}" for f in card.failures]),
         ("Limits", limits),
         ("Measured", Table(card.results) if card.results else ""),
         ("Training data", training(card)),
@@ -132,14 +132,19 @@ def working(card: ModelCard) -> list[str]:
     return texts
 
 
-def failure(card: ModelCard, one: Mapping[str, str]) -> str:
+def failure(card: ModelCard, one: Mapping[str, str], width: int) -> str:
     """A known failure as HTML, its picture inside."""
     path = card.folder / one["picture"]
     picture = ""
     if one["picture"] and path.is_file():
         data = base64.b64encode(path.read_bytes()).decode()
-        picture = f'<br><img alt="{escape(one["title"])}" src="data:image/png;base64,{data}">'
-    return f"<p><strong>{escape(one['title'])}.</strong> {escape(one['text'])}{picture}</p>"
+        picture = f'<br><img alt="{escape(one["title"])}" width="{width}" src="data:image/png;base64,{data}">'
+    return f"<p><strong>{escape(one['title'])}.</strong> {escape(one['text'])}{earlier(card, one)}{picture}</p>"
+
+
+def earlier(card: ModelCard, one: Mapping[str, str]) -> str:
+    """A remark where a failure was measured with other weights than the card's."""
+    return "" if one["weights"] == card.sha256 else " (Measured with earlier weights of this model.)"
 
 
 def wrapped(text: str, first: str = "", rest: str = "") -> list[str]:

@@ -32,6 +32,7 @@ from DLReconLib.volume import Volume
 
 __all__ = ["Client", "Job", "WorkerError"]
 Box = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
+STARTING = 180.0  # seconds at least that a worker has to say hello: a cold disk and a virus scanner are no hang
 POLITE = 2.0  # seconds that a worker has to stop after a cancel before it is ended
 PATIENCE = 0.005  # seconds that poll() gives to the threads that listen
 LOG_LINES = 2000
@@ -195,7 +196,7 @@ class Client:
             if message["cpu"] > self._cpu + SIGN_OF_WORK:
                 self._cpu, self._quiet = message["cpu"], 0.0
             return
-        self._quiet = 0.0
+        self._quiet, job.heard = 0.0, True
         if message["say"] == "progress":
             if job.cancelled_at is None:
                 job.tell(message["fraction"], message["text"])
@@ -254,17 +255,19 @@ class Client:
         if self._process.ended():
             code = self._process.child.returncode
             self._end()
-            if job is not None:
+            if job is not None and (job.state, job.heard, job.cancelled_at) == ("running", False, None):
+                job.state, job.heard = "queued", True  # it was dying when the job was sent; once is enough
+            elif job is not None:
                 self._lost(job, code)
         elif job is None:
             self._quiet = 0.0
         elif job.cancelled_at is not None and now - job.cancelled_at > POLITE:
             self._end()
             self._close_job(job, "cancelled")
-        elif self._quiet > self._silence:
+        elif self._quiet > (limit := self._silence if self._hello else max(self._silence, STARTING)):
             what = "computed nothing and said nothing new" if self._hello else "did not start"
             self._end()
-            text = f"the worker {what} for {self._silence:g} seconds and was ended; try again, or with another device"
+            text = f"the worker {what} for {limit:g} seconds and was ended; try again, or with another device"
             self._close_job(job, "failed", text, "hung")
 
     def _lost(self, job: Job, code: int) -> None:

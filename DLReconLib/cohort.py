@@ -76,7 +76,6 @@ def evaluate_cohort(path: Path, out: Path, device: str = "auto", progress: Progr
     for name, text in texts.items():
         write_text(out / name, text)
         outcome.files.append(out / name)
-    progress(1.0, "done")
     return outcome
 
 
@@ -107,6 +106,7 @@ def run_plan(plan: CohortPlan, device: str = "auto", progress: Progress = silent
             except FAILURES as error:
                 outcome.failures.append(Failure(case.id, method.name, _reason(error)))
     outcome.results.extend(summarise(outcome.figures))
+    progress(1.0, "done")
     return outcome
 
 

@@ -110,8 +110,10 @@ def _picture(draw: Callable[[Any], None], width: float, words: str) -> str:
         from matplotlib.figure import Figure as Sheet
     except ImportError:
         return ""
-    sheet = Sheet(figsize=(width, 3.1), layout="constrained")
+    sheet = Sheet(figsize=(width, 3.1))
     draw(sheet.add_subplot())
+    # Margins in inches; matplotlib's own layouts draw everything twice.
+    sheet.subplots_adjust(left=0.75 / width, right=1 - 0.1 / width, bottom=0.2, top=0.95)
     data = io.BytesIO()
     sheet.savefig(data, format="svg", metadata={"Date": None})
     code = base64.b64encode(data.getvalue()).decode()
@@ -126,6 +128,12 @@ def _table(head: list[str], rows: list[list[str]], words: frozenset[int] = froze
     )
     titles = "".join(f"<th{' class=words' if n in words else ''}>{h}</th>" for n, h in enumerate(head))
     return f"<table><thead><tr>{titles}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _verdict(found: Comparison) -> str:
+    if found.better:
+        return f"<b class=better>{escape(found.better)} is better</b>"
+    return "no case differs" if found.p is None else "differs" if found.p < 0.05 else "not shown to differ"
 
 
 def _figure(result: FigureResult, about: Figure, said: str) -> str:
@@ -146,17 +154,15 @@ def _figure(result: FigureResult, about: Figure, said: str) -> str:
     means = _table(["method", "mean", "95 % interval (t)", "sd", "median"], rows)
     rows = [
         [
-            f"{escape(c.second)} − {escape(c.first)}",
+            f"{escape(c.second)} − {escape(c.first)}<small>{_verdict(c)}</small>",
             number(c.test.difference),
             span(c.test.interval),
             number(c.test.p),
             number(c.p),
-            f"<b class=better>{escape(c.better)} is better</b>" if c.better else "no case differs" if c.p is None
-            else "differs" if c.p < 0.05 else "not shown to differ",
         ]
         for c in result.comparisons
-    ]  # fmt: skip
-    tests = _table(["difference", "mean", "95 % interval (t)", "p (Wilcoxon)", "p (Holm)", ""], rows) if rows else ""
+    ]
+    tests = _table(["difference", "mean", "95 % interval (t)", "p (Wilcoxon)", "p (Holm)"], rows) if rows else ""
     notes = [f"{len(result.cases)} common cases"]
     if result.left_out:
         notes.append(f"without this figure: {escape(', '.join(result.left_out))}")

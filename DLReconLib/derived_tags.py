@@ -64,9 +64,10 @@ class Series:
     def image(self, source: Dataset, number: int) -> Dataset:
         """The attributes of one derived image, without pixels. number: its place in the stack, from 1."""
         image = Dataset()  # a new one forgets in which byte order the source was
-        for element in source:
-            image.add(copy.deepcopy(element))
-        image.remove_private_tags()  # many of them rescale the pixels of their vendor
+        for tag in source.keys():  # noqa: SIM118  (iterating a Dataset decodes every element)
+            if not tag.is_private:  # many of those rescale the pixels of their vendor
+                image.add(copy.deepcopy(source[tag]))
+        image.remove_private_tags()  # those inside of sequences
         for name in DROPPED:
             if name in image:
                 del image[name]

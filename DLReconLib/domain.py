@@ -1,9 +1,9 @@
 """Is the input like the images that the model was trained on?
 
-Fourteen figures of an image (histogram, noise, spectrum, gradients) are compared with those of training images as
-the model saw them: how far is each outside the range of training, and how far all together (Mahalanobis, 1936). The
-statistics lie in the card, trust["domain"], and depend on the training images only, not on the weights.
-Arrays are (k, j, i), k being the slice axis, in the unit of the image.
+Figures of an image (histogram, noise, spectrum, gradients) are compared with those of training images as the model
+saw them: the distance to the nearest of these, after the figures were made uncorrelated (Mahalanobis), over the
+distance that training images keep from those of other subjects. The statistics lie in the card, trust["domain"];
+they depend on the training images only, not on the weights. Arrays are (k, j, i), k being the slice axis.
 """
 
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ import numpy as np
 from scipy import ndimage
 
 from DLReconLib.models import ModelCard
-from DLReconLib.residuals import TINY, binned, middle, noise_level
 from DLReconLib.transforms import LinearIntensity
+from DLReconLib.views import TINY, binned, middle, noise_level
 
 Array = np.ndarray
 MOST = 400_000
@@ -22,10 +22,12 @@ TEXTS = {
     "low": "its 1st percentile, in the unit of the model, is {value:.2f}",
     "dark": "its 10th percentile, in the unit of the model, is {value:.2f}",
     "median": "the median of its tissue, in the unit of the model, is {value:.2f}",
-    "high": "its 99.9th percentile, in the unit of the model, is {value:.2f}",
+    "high": "its 99.9th percentile, in the unit of the model, is 10^{value:.2f}",
+    "width": "its values from dark to bright span 10^{value:.2f} units of the model",
     "negative": "{value:.2f} of its voxels are negative",
     "water": "{value:.2f} of its tissue has the value of soft tissue",
     "noise": "its noise is 10^{value:.2f} of its range",
+    "level": "its noise is 10^{value:.2f} units of the model",
     "entropy": "its histogram has an entropy of {value:.2f} bits",
     "fine": "its spectrum falls by 10^{value:.2f} at the finest scale",
     "coarse": "its spectrum falls by 10^{value:.2f} at the second scale",
@@ -38,8 +40,8 @@ TEXTS = {
 
 @dataclass(frozen=True)
 class Domain:
-    """score: distance from the training images, above 1 it is larger than any good image's. feature, value: what
-    is most unlike them. low, high: range of that feature in training."""
+    """score: distance from the training images; above 1 it is larger than 99 % of them keep from one another.
+    feature, value: what is most unlike them. low, high: range of that feature in training."""
 
     score: float
     feature: str
@@ -56,17 +58,23 @@ class Domain:
 def features(array: Array, card: ModelCard) -> dict[str, float]:
     """The figures of an image (k, j, i), by the names of TEXTS; of its middle where it is large."""
     unit = LinearIntensity.of_card(card, array)
-    part = unit(array[middle(array.shape, MOST)])
+    part = array[middle(array.shape, MOST)]
+    part = unit(np.clip(part, *card.reach) if card.reach else part)
     smooth = binned(part, (1, 2, 2)) if min(part.shape[1:]) >= 16 else part
     low, dark, high = (float(v) for v in np.percentile(smooth, (1, 10, 99.9)))
     air = 0.08 if card.offset else low + 0.1 * (high - low)
     tissue = smooth > air
     inside = smooth[tissue] if tissue.any() else smooth.ravel()
     full = part > air
-    found = {"low": low, "dark": dark, "median": float(np.median(inside)), "high": high}
-    found["negative"] = float(np.mean(smooth < -0.05))
-    found["water"] = float(np.mean(np.abs(inside - 1) < 0.15)) if card.offset else 0.0
-    found["noise"] = float(np.log10(noise_level(part, full) / (high - low + TINY) + 1e-4))
+    spread = noise_level(part, full)
+    found = {"low": low, "dark": dark, "median": float(np.median(inside)), "high": _log(high, 1e-3)}
+    found["width"] = _log(high - dark, 1e-3)
+    found["noise"] = float(np.log10(spread / (high - low + TINY) + 1e-4))
+    if card.offset:
+        found["water"] = float(np.mean(np.abs(inside - 1) < 0.15))
+        found["level"] = float(np.log10(spread + 1e-4))
+    else:
+        found["negative"] = float(np.mean(smooth < -0.05))
     counts = np.histogram(inside, 64, (float(inside.min()), float(np.percentile(inside, 99.5)) + TINY))[0] / inside.size
     found["entropy"] = float(-(counts[counts > 0] * np.log2(counts[counts > 0])).sum())
     return found | _gradients(part, smooth, full)
@@ -95,29 +103,49 @@ def _gradients(part: Array, smooth: Array, full: Array) -> dict[str, float]:
     }
 
 
+def _log(value: float, least: float) -> float:
+    return float(np.log10(max(value, least)))
+
+
 def _energy(image: Array) -> float:
     return float(np.mean(np.diff(image, axis=1) ** 2) + np.mean(np.diff(image, axis=2) ** 2))
 
 
-def summarise(rows: list[dict[str, float]], margin: float) -> dict[str, Any]:
-    """What the card keeps of the features of training images: mean, inverse root of the covariance, range, and the
-    distance at which the score is 1: the largest one times `margin`."""
-    names = list(rows[0])
-    table = np.array([[row[n] for n in names] for row in rows])
-    mean = table.mean(0)
-    covariance = np.cov(table.T) + np.diag((0.02 + 0.05 * table.std(0)) ** 2)
-    white = np.linalg.inv(np.linalg.cholesky(covariance))
-    limit = float(np.linalg.norm((table - mean) @ white.T, axis=1).max()) * margin
-    rounded = [[float(f"{v:.4g}") for v in row] for row in white]
+def summarise(rows: list[tuple[str, dict[str, float]]], points: int = 64) -> dict[str, Any]:
+    """What the card keeps of (subject, features) of training images.
+
+    mean, white: x becomes white @ (x - mean), uncorrelated. points: so many training images in these coordinates,
+    each the farthest from those before it (Gonzalez, 1985). limit: 99 % of training images are nearer to a point of
+    another subject. low, high: range of each feature.
+    """
+    names = list(rows[0][1])
+    table = np.array([[row[n] for n in names] for _, row in rows])
+    subjects = np.array([subject for subject, _ in rows])
+    mean, scale = table.mean(0), table.std(0) + 0.02
+    covariance = np.cov(((table - mean) / scale).T) + 0.05 * np.eye(len(names))
+    white = np.linalg.inv(np.linalg.cholesky(covariance)) / scale
+    spots = (table - mean) @ white.T
+    chosen = [int(np.linalg.norm(spots, axis=1).argmin())]
+    nearest = np.full(len(spots), np.inf)
+    while len(chosen) < min(points, len(spots)):
+        nearest = np.minimum(nearest, np.linalg.norm(spots - spots[chosen[-1]], axis=1))
+        chosen.append(int(nearest.argmax()))
+    apart = np.linalg.norm(spots[:, None] - spots[chosen][None], axis=2)
+    apart[subjects[:, None] == subjects[chosen][None]] = np.inf
     return {
         "features": names,
-        "mean": [float(f"{v:.4g}") for v in mean],
-        "white": rounded,
-        "low": [float(f"{v:.4g}") for v in table.min(0)],
-        "high": [float(f"{v:.4g}") for v in table.max(0)],
-        "limit": float(f"{limit:.4g}"),
+        "mean": _rounded(mean, 4),
+        "white": [_rounded(row, 3) for row in white],
+        "points": [_rounded(row, 2) for row in spots[chosen]],
+        "limit": round(float(np.quantile(apart.min(1), 0.99)), 3),
+        "low": _rounded(table.min(0), 3),
+        "high": _rounded(table.max(0), 3),
         "images": len(rows),
     }
+
+
+def _rounded(values: Array, digits: int) -> list[float]:
+    return [round(float(v), digits) for v in values]
 
 
 def distance(array: Array, card: ModelCard) -> Domain | None:
@@ -128,9 +156,8 @@ def distance(array: Array, card: ModelCard) -> Domain | None:
     found = features(array, card)
     values = np.array([found[n] for n in known["features"]])
     low, high = np.array(known["low"]), np.array(known["high"])
-    outside = np.maximum(low - values, values - high) / (high - low + 0.05)
-    together = float(np.linalg.norm(np.array(known["white"]) @ (values - np.array(known["mean"])))) / known["limit"]
-    worst = int(outside.argmax())
-    # A single figure may leave the range by half of its width before it counts like the distance at the limit.
-    score = max(together, 2 * float(outside[worst]))
+    here = np.array(known["white"]) @ (values - np.array(known["mean"]))
+    score = float(np.linalg.norm(np.array(known["points"]) - here, axis=1).min()) / known["limit"]
+    middle_off = np.abs(values - (low + high) / 2) / ((high - low) / 2 + 0.02)
+    worst = int(middle_off.argmax())
     return Domain(score, known["features"][worst], float(values[worst]), float(low[worst]), float(high[worst]))

@@ -122,23 +122,23 @@ def alone(
     slices, step, chosen = middle_slices(array, spacing, mask, PLANES, widest=1024)
     model = slices if guide is None else middle_slices(guide, spacing, None, PLANES, widest=1024)[0]
     tissue = tissue_of(model, chosen)
-    mean, spread = blocks(slices, tissue)
+    squares = blocks(slices, tissue)
     air = air_level(slices)
     part = central(array)
     result: dict[str, Any] = {
-        **figures_of_blocks(mean, spread, air),
+        **figures_of_blocks(*squares, air),
         "noise_white": noise_sigma(slices, tissue) if tissue.any() else None,
         "noise_air": air_sigma(array[part]),
         "noise_uneven": unevenness(
             array[part], tissue_of((array if guide is None else guide)[part], None if mask is None else mask[part])
         ),
-        "squares": len(mean),
+        "squares": len(squares[0]),
     }
-    intervals: dict[str, Any] = bootstrap(len(mean), lambda times: figures_of_blocks(mean, spread, air, times))
+    intervals: dict[str, Any] = bootstrap(len(squares[0]), lambda times: figures_of_blocks(*squares, air, times))
     curves: dict[str, Any] = {}
     for found in (
         _edge_figures(slices, step, chosen, model, figures_of_blocks(*blocks(model, tissue), air)["noise_sigma"]),
-        _noise_figures(slices, step, tissue),
+        _noise_figures(slices, step, tissue, model),
         _tissue_figures(array, labels, mask),
     ):
         intervals |= found.pop("intervals", {})
@@ -187,8 +187,8 @@ def _edge_figures(
     }
 
 
-def _noise_figures(slices: Array, step: tuple[float, float], tissue: Array) -> dict[str, Any]:
-    patches = quiet_patches(slices, tissue)
+def _noise_figures(slices: Array, step: tuple[float, float], tissue: Array, guide: Array) -> dict[str, Any]:
+    patches = quiet_patches(slices, tissue, guide)
     if len(patches) < 4:
         return dict.fromkeys(("nps_peak", "nps_mean")) | {"patches": len(patches)}
     found = noise_spectrum(patches, step)

@@ -70,6 +70,7 @@ class Model:
     def __init__(self, card: ModelCard, device: str = "auto", precision: str = "auto") -> None:
         self.card = card
         self.network: Any = None
+        self._ready: tuple[Any, Any] = (), None
         if card.network in CLASSICAL:
             self.device, self.precision = "none", "float32"
             find_classical(card.network)
@@ -125,7 +126,10 @@ class Model:
         import torch
 
         kind = torch.bfloat16 if execution.precision == "bfloat16" else torch.float32
-        network = deepcopy(self.network).to(execution.device, kind)  # the model itself keeps its precision
+        if self._ready[0] != (execution.device, kind):  # the model itself keeps its precision
+            self._ready = (), None
+            self._ready = (execution.device, kind), deepcopy(self.network).to(execution.device, kind)
+        network = self._ready[1]
         flag = torch.full((1,), magnitude, device=execution.device, dtype=kind)
 
         def tensor(array: Array) -> Any:

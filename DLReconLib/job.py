@@ -32,6 +32,7 @@ class Job:
         self.result: Result | None = None
         self.number, self.source = number, source
         self.request: dict[str, Any] = {}
+        self.heard = False  # whether the worker has begun with it
         self.cancelled_at: float | None = None
         self._client = client
         self._began: float | None = None  # when the first piece was begun

@@ -35,8 +35,9 @@ class ModelCard:
     trust: what the judging of a result needs to know of the model, or empty: see trust.py, domain.py, uncertainty.py.
         Written by Testing/Benchmarks/trust.py --cards; may be missing in the file.
     intended_use: one or two sentences. not_for: what it must not be used for, a sentence each.
-    failures: known ones, each {"title", "text", "picture"}; picture: a PNG beside the card, or "". Measured and drawn
-        by Testing/Benchmarks/failures.py --cards. These three, too, may be missing in the file.
+    failures: known ones, each {"title", "text", "picture", "weights"}; picture: a PNG beside the card, or "";
+        weights: the sha256 that it was measured with. Measured and drawn by Testing/Benchmarks/failures.py --cards.
+        These three, too, may be missing in the file.
     """
 
     id: str
@@ -76,9 +77,9 @@ class ModelCard:
         for name in ("offset", "unit", "flat_mm", "halo"):
             self._expect(isinstance(getattr(self, name), (int, float)), name, "a number", getattr(self, name))
         for failure in self.failures:
-            whole = isinstance(failure, dict) and set(failure) == {"title", "text", "picture"}
+            whole = isinstance(failure, dict) and set(failure) == {"title", "text", "picture", "weights"}
             self._expect(whole and all(isinstance(v, str) for v in failure.values()), "failures",
-                         "objects of the strings title, text and picture", failure)  # fmt: skip
+                         "objects of the strings title, text, picture and weights", failure)  # fmt: skip
         self._expect(isinstance(self.intended_use, str), "intended_use", "a string", self.intended_use)
         self._expect(self.scale == 1, "scale", "1: other grids are not supported yet", self.scale)
         self._expect(len(self.reach) in (0, 2), "reach", "lowest and highest value, or none", self.reach)

@@ -30,7 +30,7 @@ def check_outputs(arguments: argparse.Namespace) -> None:
         raise ValueError(f"one file is named twice among {', '.join(map(str, named))}; wanted a name for each")
     for path in maps:
         if path.suffix.lower() == ".png":
-            raise ValueError(f"{path}: PNG holds no negative or broken values; wanted .nrrd, .nii.gz or .tif")
+            raise ValueError(f"{path}: PNG holds no negative values and no fractions; wanted .nrrd, .nii.gz or .tif")
 
 
 def dicom_source(arguments: argparse.Namespace) -> Path | None:

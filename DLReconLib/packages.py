@@ -90,11 +90,13 @@ def look(package: Package, paths: list[str] | None = None) -> State:
     spec = _find(package.module, paths)
     remains = leftovers(package, paths)
     if spec and spec.origin is None:  # a folder without __init__.py: an uninstallation could not delete all of it
-        remains += tuple(spec.submodule_search_locations or ())
+        husks = tuple(spec.submodule_search_locations or ())
+        # A folder of that name elsewhere on the path, such as the current one, is somebody's own.
+        remains += tuple(husk for husk in husks if _is_site(str(Path(husk).parent), paths))
         spec = None
     version = (_field(records[0], "Version") if records else "") or "version unknown"
     install = (f"remove {' and '.join(remains)}, then " if remains else "") + f"install {package.requirement}"
-    undone = _undone(records)
+    undone = _undone([record for record in records if _is_site(str(Path(str(record.locate_file("")))), paths)])
     if undone:
         text = f"{package.name} {version}: an installation did not end"
         remains = (*remains, *undone)

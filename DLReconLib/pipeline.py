@@ -144,7 +144,7 @@ def reconstruct(
         record["uncertainty"] = {"passes": passes, **asdict(Calibration.of_card(card))}
     if chosen.judge:
         progress(0.99, "judging")
-        record |= assess(volume, result, card, record["noise"], chosen.strength, mask)
+        record |= assess(volume, result, card, record["noise"], chosen.strength, mask, modality)
     record["output"] = trace(result)
     record["seconds"] = {"total": time.perf_counter() - started, "network": inside}
     progress(1.0, "done")
@@ -164,14 +164,15 @@ def deviation(
 
 
 def assess(
-    source: Volume, result: Volume, card: ModelCard, noise: float, strength: float, mask: Volume | None
+    source: Volume, result: Volume, card: ModelCard, noise: float, strength: float, mask: Volume | None, modality: str
 ) -> dict[str, Any]:
     """For the record: figures without a reference before and after, and how far to trust the result."""
     # Both at the edges and in the tissue of the cleaner one, else they could not be compared.
     guide = result.array if result.array.shape == source.array.shape else None
     pair = (("before", source), ("after", result))
     figures = {when: quality(v.array, v.geometry.spacing, guide=guide) for when, v in pair}
-    trust = judge(source, result, card, noise, strength=strength, mask=None if mask is None else mask.array)
+    inside = None if mask is None else mask.array
+    trust = judge(source, result, card, noise, strength=strength, mask=inside, modality=modality)
     return {"figures": figures, "trust": trust.to_dict()}
 
 
@@ -282,12 +283,12 @@ def recognise(volume: Volume, asked: str) -> tuple[str, str]:
         return "", "unknown: a colour or vector image"
     low, high = float(array.min()), float(array.max())
     if low <= -900 and high >= 100:
-        return "CT", f"values from {low:g} to {high:g} look like HU"
+        return "CT", f"values from {low:.4g} to {high:.4g} look like HU"
     if array.dtype == np.uint8:
         return "", "unknown: 8-bit values"
     if np.count_nonzero(array < 0) <= 1e-3 * array.size:
-        return "MR", f"values from {low:g} to {high:g}, hardly any negative: taken for a magnitude image"
-    return "", f"unknown: values from {low:g} to {high:g}"
+        return "MR", f"values from {low:.4g} to {high:.4g}, hardly any negative: taken for a magnitude image"
+    return "", f"unknown: values from {low:.4g} to {high:.4g}"
 
 
 def choose_model(options: Options, modality: str, why: str) -> tuple[ModelCard, str]:

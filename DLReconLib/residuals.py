@@ -8,33 +8,13 @@ arrays give the same figures.
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
+from scipy import fft, ndimage
 
-from DLReconLib.quality import blocks
+from DLReconLib.views import TINY, Pair, cells, noise_level
 
 Array = np.ndarray
-CELL = (4, 8, 8)
 SCALES = (0.7, 1.2, 2.0, 3.5)
-LINE = 9
 SIGNAL = 3.0
-TINY = 1e-12
-
-
-@dataclass(frozen=True)
-class Pair:
-    """What is analysed.
-
-    source, result: (k, j, i) float32. sigma: standard deviation of the noise. tissue: voxels that are not air.
-    """
-
-    source: Array
-    result: Array
-    sigma: float
-    tissue: Array
-
-    @property
-    def removed(self) -> Array:
-        return self.source - self.result
 
 
 @dataclass(frozen=True)
@@ -52,47 +32,6 @@ class Spot:
     place: tuple[int, int, int]
 
 
-def cells(array: Array, size: tuple[int, int, int] = CELL) -> Array:
-    """(k, j, i) cut into blocks, (blocks, voxels of a block); what fills no whole block is cut off. A block is
-    never longer than the array."""
-    size = tuple(min(s, n) for s, n in zip(size, array.shape, strict=True))
-    counts = [n // s for n, s in zip(array.shape, size, strict=True)]
-    cut = array[tuple(slice(c * s) for c, s in zip(counts, size, strict=True))]
-    split = cut.reshape(counts[0], size[0], counts[1], size[1], counts[2], size[2]).transpose(0, 2, 4, 1, 3, 5)
-    return split.reshape(int(np.prod(counts)), -1)
-
-
-def binned(array: Array, size: tuple[int, int, int]) -> Array:
-    """Means of blocks of `size` voxels, float32; what fills no whole block is cut off."""
-    counts = [n // s for n, s in zip(array.shape, size, strict=True)]
-    cut = array[tuple(slice(c * s) for c, s in zip(counts, size, strict=True))]
-    split = [n for pair in zip(counts, size, strict=True) for n in pair]
-    return cut.reshape(split).mean((1, 3, 5), dtype=np.float32)
-
-
-def middle(shape: tuple[int, ...], limit: int) -> tuple[slice, ...]:
-    """The box around the centre with at most about `limit` voxels; the longest axes are shortened first, none
-    below 16."""
-    kept = list(shape)
-    while np.prod(kept, dtype=float) > limit and max(kept) > 16:
-        longest = int(np.argmax(kept))
-        kept[longest] = max(16, int(kept[longest] * 0.9))
-    return tuple(slice((n - k) // 2, (n - k) // 2 + k) for n, k in zip(shape, kept, strict=True))
-
-
-def noise_level(source: Array, tissue: Array) -> float:
-    """Standard deviation of the noise, unit of the image, from the calmest squares of the tissue.
-
-    Squares of 6 x 6 pixels, each about its plane of least squares; their 5th percentile, over 0.8. Between 0.6 and
-    2 times the truth for white and for correlated noise (CT kernels) in images of any texture; a method's own
-    estimate is finer but is not independent of the method.
-    """
-    deviations = blocks(source, tissue, 6)[1]
-    if not len(deviations):
-        deviations = cells(source).std(1)
-    return float(np.quantile(deviations, 0.05)) / 0.8 + TINY
-
-
 def spread(values: Array) -> float:
     """Standard deviation from the median absolute deviation."""
     return float(1.4826 * np.median(np.abs(values - np.median(values)))) + TINY
@@ -108,14 +47,15 @@ def local_spread(removed: Array) -> Array:
 def spots(pair: Pair) -> list[Spot]:
     """The least noise-like place at each scale: the residual, divided by its local spread, is smoothed; noise
     averages out, structure stays. The spread of the smoothed residual itself is the yardstick, so that the colour
-    of the noise does not matter (a matched filter, North 1943)."""
+    of the noise does not matter (a matched filter, North 1943). Beyond the border there is nothing: mirrored noise
+    would not average out."""
     if not pair.tissue.any():
         return []
     yardstick = local_spread(pair.removed)
     ratio = np.where(pair.tissue, pair.removed / yardstick, 0).astype(np.float32)
     found = []
     for scale in SCALES:
-        smooth = ndimage.gaussian_filter(ratio, (0.6 * scale, scale, scale), mode="nearest")
+        smooth = ndimage.gaussian_filter(ratio, (0.6 * scale, scale, scale), mode="constant")
         found.append(_spot(smooth, yardstick, pair, scale))
     return found
 
@@ -128,6 +68,23 @@ def _spot(smooth: Array, yardstick: Array, pair: Pair, scale: float) -> Spot:
     score = np.where(pair.tissue, np.minimum(np.abs(heights) / 0.5, np.abs(smooth) / unit / 8), 0)
     place = np.unravel_index(int(score.argmax()), score.shape)
     return Spot(float(heights[place]), float(abs(smooth[place]) / unit), scale, tuple(int(p) for p in place))
+
+
+def structure(pair: Pair) -> Array:
+    """(k, j, i) where structure was taken away (above 0) or added (below 0): the residual smoothed at the scale
+    that stands out most there, in sigma; 0 in air and where it does not stand out of the noise."""
+    yardstick = local_spread(pair.removed)
+    ratio = np.where(pair.tissue, pair.removed / yardstick, 0).astype(np.float32)
+    answer, best = (
+        np.zeros_like(ratio),
+        np.full(ratio.shape, 4.0, np.float32),
+    )  # 4: rare, but noise does it now and then
+    for scale in SCALES:
+        smooth = ndimage.gaussian_filter(ratio, (0.6 * scale, scale, scale), mode="constant")
+        rarity = np.abs(smooth) / spread(smooth[pair.tissue] if pair.tissue.any() else smooth)
+        clear = (rarity > best) & pair.tissue
+        answer[clear], best[clear] = (smooth * yardstick / pair.sigma)[clear], rarity[clear]
+    return answer
 
 
 @dataclass(frozen=True)
@@ -155,6 +112,8 @@ def edge_fit(pair: Pair) -> EdgeFit | None:
     if np.count_nonzero(chosen) < 100:
         return None
     design = np.stack([detail[chosen], *(s[chosen] for s in slopes)], 1).astype(np.float64)
+    power = (design[:, 1:] ** 2).sum(0)
+    design[:, 1:][:, power < 0.1 * power.max()] = 0  # along an axis without edges a shift cannot be told
     weights = np.linalg.lstsq(design, pair.removed[chosen].astype(np.float64), rcond=1e-6)[0]
     return EdgeFit(float(weights[0]), tuple(float(w) for w in weights[1:]), int(chosen.sum()))
 
@@ -168,17 +127,19 @@ def calm_mask(pair: Pair) -> Array:
     return pair.tissue & (slope < pair.sigma)
 
 
-def level_shift(pair: Pair, bins: int = 6) -> float:
-    """The largest mean change of an intensity range (of `bins` equally filled ones) in calm tissue, in sigma,
-    with its sign (above 0: the result is brighter); 0 where there is too little calm tissue."""
+def level_shift(pair: Pair, bins: int = 6) -> tuple[float, float]:
+    """Mean change in calm tissue, and the largest mean change of an intensity range (of `bins` equally filled
+    ones); in sigma, with their signs (above 0: the result is brighter). 0 where there is too little calm tissue."""
     calm = calm_mask(pair)
     if np.count_nonzero(calm) < 100 * bins:
-        return 0.0
-    values, change = pair.result[calm], -pair.removed[calm] / pair.sigma
+        return 0.0, 0.0
+    # Smoothed: a voxel whose noise is high must not be sorted among the bright ones for that.
+    values = ndimage.gaussian_filter(pair.result, (0.5, 1.5, 1.5), mode="nearest")[calm]
+    change = -pair.removed[calm] / pair.sigma
     limits = np.quantile(values, np.linspace(0, 1, bins + 1))
     number = np.clip(np.searchsorted(limits, values, side="right") - 1, 0, bins - 1)
     means = [float(change[number == b].mean()) for b in range(bins) if np.count_nonzero(number == b) > 50]
-    return max(means, key=abs, default=0.0)
+    return float(change.mean()), max(means, key=abs, default=0.0)
 
 
 def seam(pair: Pair) -> tuple[float, float, tuple[int, int]]:
@@ -203,6 +164,55 @@ def seam(pair: Pair) -> tuple[float, float, tuple[int, int]]:
         if abs(steps[n]) / unit > worst[1]:
             worst = (float(abs(steps[n])), float(abs(steps[n]) / unit), (axis, int(at[n])))
     return worst
+
+
+def lines(pair: Pair) -> float:
+    """Standard deviation of the mean residual of single planes of voxels about that of their neighbours, in local
+    spreads, along the worst axis: stripes and bands. Planes with little tissue do not count."""
+    ratio = np.where(pair.tissue, pair.removed / local_spread(pair.removed), 0)
+    worst = 0.0
+    for axis, n in enumerate(pair.result.shape):
+        others = tuple(a for a in range(3) if a != axis)
+        count = pair.tissue.sum(others)
+        full = count > 0.3 * count.max()
+        if n < 8 or np.count_nonzero(full) < 8:
+            continue
+        means = (ratio.sum(others) / np.maximum(count, 1))[full]
+        power = float(np.var(means - ndimage.uniform_filter1d(means, 5, mode="nearest")))
+        worst = max(worst, power - 2 / float(np.median(count[full])))  # noise alone gives about one over the count
+    return float(np.sqrt(worst))
+
+
+def colour(pair: Pair) -> float:
+    """How much more power the residual has where there is structure than where it is calm, in the worst of four
+    bands of frequency: 1 where only noise was taken, whatever its colour. Discrete cosine transforms of squares of
+    8 x 8 pixels; structured are the 20 % of squares whose smoothed source varies most, calm the 40 % least."""
+    size = (1, 8, 8)
+    inside = cells(pair.tissue, size).mean(1) > 0.9
+    if np.count_nonzero(inside) < 40 or min(pair.result.shape[1:]) < 8:
+        return 1.0
+    variation = cells(ndimage.gaussian_filter(pair.source, (0, 1.5, 1.5)), size)[inside].std(1)
+    squares = cells(pair.removed, size)[inside].reshape(-1, 8, 8)
+    power = fft.dctn(squares, axes=(1, 2), norm="ortho") ** 2
+    calm = power[variation <= np.quantile(variation, 0.4)].mean(0)
+    structured = power[variation >= np.quantile(variation, 0.8)].mean(0)
+    radius = np.hypot(*np.indices((8, 8)))
+    bands = [(radius >= low) & (radius < high) for low, high in ((0.5, 1.5), (1.5, 3), (3, 5), (5, 10))]
+    return max(float(structured[b].mean() / (calm[b].mean() + TINY)) for b in bands)
+
+
+def noise_left(pair: Pair) -> float:
+    """Noise of the result over noise of the source, by the same estimate."""
+    return noise_level(pair.result, pair.tissue) / noise_level(pair.source, pair.tissue)
+
+
+def equal_neighbours(pair: Pair) -> float:
+    """Share of in-plane neighbours in the tissue that became exactly equal."""
+    inside = pair.tissue[:, 1:] & pair.tissue[:, :-1]
+    if not inside.any():
+        return 0.0
+    shares = [float(np.mean((a[:, 1:] == a[:, :-1])[inside])) for a in (pair.result, pair.source)]
+    return max(0.0, shares[0] - shares[1])
 
 
 def untouched(pair: Pair) -> float:

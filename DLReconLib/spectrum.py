@@ -72,22 +72,27 @@ def detrend(patches: Array) -> Array:
     return (flat - flat @ orthonormal @ orthonormal.T).reshape(patches.shape)
 
 
-def quiet_patches(slices: Array, tissue: Array, size: int = 32, share: float = 0.2, fewest: int = 12) -> Array:
+def quiet_patches(
+    slices: Array, tissue: Array, guide: Array | None = None, size: int = 32, share: float = 0.2, fewest: int = 12
+) -> Array:
     """(n, size, size): the quietest `share` of the patches (half overlapping) that lie in the tissue, at least
     `fewest` where there are so many; of half the size where not. Empty where none of 16 pixels fits.
 
-    Where an image has no homogeneous part, its structure is taken for noise of low frequency.
+    guide: another version of the stack, cleaner where there is one, whose quietest patches are taken. Where an image
+    has no homogeneous part, its structure is taken for noise of low frequency.
     """
+    model = slices if guide is None else guide
     while size >= 16:
         half = size // 2
         rows, columns = (range(0, n - size + 1, half) for n in slices.shape[1:])
         corners = [(s, j, i) for s in range(len(slices)) for j in rows for i in columns]
         inside = [c for c in corners if tissue[c[0], c[1] : c[1] + size, c[2] : c[2] + size].mean() > 0.98]
         if len(inside) >= fewest:
-            patches = np.stack([slices[s, j : j + size, i : i + size] for s, j, i in inside]).astype(np.float64)
-            spread = detrend(patches).var(axis=(1, 2))
-            patches, spread = patches[spread > 0], spread[spread > 0]
-            return patches[np.argsort(spread)[: max(fewest, round(share * len(patches)))]]
+            cut = [(s, slice(j, j + size), slice(i, i + size)) for s, j, i in inside]
+            patches, seen = (np.stack([a[c] for c in cut]).astype(np.float64) for a in (slices, model))
+            order = np.argsort(detrend(seen).var(axis=(1, 2)), kind="stable")
+            order = order[np.ptp(patches, axis=(1, 2))[order] > 0]
+            return patches[order[: max(fewest, round(share * len(order)))]]
         size = half
     return np.zeros((0, 16, 16))
 

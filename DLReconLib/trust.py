@@ -1,9 +1,9 @@
 """The trust light: how far to believe a result, and why.
 
-judge() looks at what went in and what came out, never at the method, so that every method is judged alike. Each
-check gives a number that is compared with a limit; the limits are the largest values of good runs on training and
-validation subjects (Testing/Benchmarks/trust.py fits and tests them). Green says that no check found anything: it
-is no proof that nothing is wrong.
+judge() looks at what went in and what came out, never into the method, so that every method is judged alike. Each
+check gives a number; it is green within the range of good runs on training and validation subjects, which
+Testing/Benchmarks/trust.py finds for every model and tests on other subjects. Green says that no check found
+anything: it is no proof that nothing is wrong.
 """
 
 from collections.abc import Callable
@@ -14,35 +14,42 @@ import numpy as np
 from scipy import ndimage
 
 from DLReconLib import residuals
+from DLReconLib.domain import distance
 from DLReconLib.models import ModelCard
-from DLReconLib.quality import air_level
-from DLReconLib.residuals import Pair
 from DLReconLib.transforms import SlicesFirst
+from DLReconLib.views import TINY, Pair, Views, air_limit, noise_level, views
 from DLReconLib.volume import Volume
 
 Array = np.ndarray
 GREEN, AMBER, RED = "green", "amber", "red"
-MOST = 1_500_000  # voxels that are looked at in full resolution
-# check: limit of amber, limit of red. A card's own limits of amber (card.trust["limits"]) come first; its red is
-# twice that.
-LIMITS = {
-    "bound": (8.0, 16.0),
-    "structure": (1.6, 3.2),
-    "edges": (1.0, 2.0),
-    "shift": (0.25, 0.5),
-    "level": (0.6, 1.2),
-    "seam": (1.0, 2.0),
-    "untouched": (0.2, 0.5),
-    "strength": (1.25, 2.0),
-    "range": (0.25, 1.0),
-    "clipped": (0.001, 0.01),
+# check: lowest and highest value of good runs; beyond is amber, beyond by the larger of both again is red. A card's
+# own, card.trust["limits"], come first.
+LIMITS: dict[str, tuple[float, float]] = {
+    "range": (0.0, 0.1),
+    "clipped": (0.0, 0.002),
+    "bound": (0.0, 12.0),
+    "edges": (-0.4, 1.5),
+    "shift": (-0.5, 0.5),
+    "mean": (-0.4, 0.1),
+    "level": (-0.9, 0.7),
+    "strength": (0.0, 1.4),
+    "weak": (0.0, 2.5),
+    "left": (-1.0, 0.8),
+    "noise": (-1.7, 1.0),
+    "colour": (0.0, 12.0),
+    "lines": (0.0, 0.15),
+    "equal": (0.0, 0.1),
+    "structure": (0.0, 2.2),
+    "seam": (0.0, 1.8),
+    "untouched": (0.0, 0.1),
+    "domain": (0.0, 1.0),
 }
 
 
 @dataclass(frozen=True)
 class Reason:
-    """One check: its light, the number found, the limit (of amber) and a sentence; value and limit None where a
-    check has none."""
+    """One check: its light, the number found, the limit of green that is nearest to it, and a sentence; value and
+    limit None where a check has none."""
 
     check: str
     light: str
@@ -63,8 +70,9 @@ class Trust:
 
 
 def judge(
-    source: Volume, result: Volume, card: ModelCard, noise: float, *, strength: float = 1.0, mask: Array | None = None
-) -> Trust:
+    source: Volume, result: Volume, card: ModelCard, noise: float, *, strength: float = 1.0, mask: Array | None = None,
+    modality: str | None = None,
+) -> Trust:  # fmt: skip
     """Judge a denoised volume.
 
     Args:
@@ -73,6 +81,7 @@ def judge(
         noise: standard deviation of the noise that it found, in the unit of the image.
         strength: the share of the residual that was taken away.
         mask: (k, j, i), 0 where nothing was to be changed.
+        modality: DICOM code of the input, "" where it is unknown; None: not judged.
 
     Only numpy and scipy are used; about a second for 256 x 256 x 256 voxels.
     """
@@ -80,7 +89,7 @@ def judge(
     if broken:
         return Trust(RED, (broken,))
     planes = [np.newaxis] if source.array.ndim == 3 else range(source.array.shape[3])
-    found: list[Reason] = []
+    found = [] if modality is None or "*" in card.modalities else [_modality(modality, card)]
     for plane in planes:
         whole = slice(None) if plane is np.newaxis else (..., plane)
         found += _judge_plane(source, source.array[whole], result.array[whole], card, noise, strength, mask)
@@ -90,6 +99,18 @@ def judge(
             worst[reason.check] = reason
     reasons = tuple(sorted(worst.values(), key=_rank, reverse=True))
     return Trust(reasons[0].light if reasons else GREEN, reasons)
+
+
+def structure_map(source: Volume, result: Volume, card: ModelCard, noise: float) -> Volume:
+    """Where structure was taken away (above 0) or added (below 0), in units of the noise, on the grid of the source;
+    0 where the change looks like noise. Arguments as for judge(); one component. Raises ValueError for more."""
+    if source.array.ndim != 3:
+        raise ValueError(f"structure map: image of shape {source.array.shape}; wanted one component, (k, j, i)")
+    first = SlicesFirst.of_grid(source.geometry, source.array.shape)
+    a, b = (np.asarray(first(v.array), np.float32) for v in (source, result))
+    tissue = ndimage.gaussian_filter(a, (0, 1, 1), mode="nearest") > air_limit(a, card, noise)
+    found = residuals.structure(Pair(a, b, noise_level(a, tissue), tissue))
+    return source.with_array(np.ascontiguousarray(first.inverse(found)))
 
 
 def _rank(reason: Reason) -> int:
@@ -114,80 +135,44 @@ def _judge_plane(
 ) -> list[Reason]:
     first = SlicesFirst.of_grid(volume.geometry, source.shape)
     a, b = first(source), first(result)
-    tissue = tissue_mask(a, card, noise)
-    if mask is not None:
-        tissue &= first(mask) != 0
-    part = residuals.middle(a.shape, MOST)
-    near = _pair(a[part], b[part], tissue[part], noise)
-    far, size = overview(a, b, tissue, near.sigma)
-    place = _place(first, size, a.shape)
-    make = _maker(card)
-    checks = [_range(a, b, make), _clipped(a, b, make), _bound(near, make), *_edges(near, make), _level(near, make)]
-    checks += [_strength(near, strength, make), *_structure(far, place, make), _seam(far, size, first, make)]
+    seen = views(a, b, None if mask is None else first(mask), card, noise)
+    near, make = seen.near, _maker(card)
+    checks = [_range(a, b, make), _clipped(a, b, make), _bound(near, make), *_edges(near, make), *_level(near, make)]
+    checks += [*_amount(near, noise, strength, make), *_texture(near, make), *_structure(seen, first, make)]
+    checks.append(_seam(seen, first, make))
     if strength > 0 and mask is None:
         checks.append(_untouched(near, make))
+    far_off = distance(a, card)
+    if far_off is not None:
+        text = f"The input is {far_off.score:.1f} times as far from the training images as it may be: {far_off.text}."
+        checks.append(make("domain", far_off.score, text))
     return checks
 
 
-def tissue_mask(image: Array, card: ModelCard, noise: float) -> Array:
-    """What is not air: a tenth of the range above it, and 3 sigma. For HU, above -920 (the lung counts)."""
-    smooth = ndimage.gaussian_filter(image.astype(np.float32), (0, 1, 1), mode="nearest")
-    if card.offset == -1000 and card.unit == 1000:
-        return smooth > -920
-    air = air_level(smooth)
-    return smooth - air > max(0.1 * (float(np.percentile(smooth, 99.5)) - air), 3 * noise)
-
-
-def _pair(source: Array, result: Array, tissue: Array, noise: float) -> Pair:
-    source, result = source.astype(np.float32), result.astype(np.float32)
-    found = residuals.noise_level(source, tissue)
-    return Pair(source, result, max(found, residuals.TINY), tissue)
-
-
-def overview(source: Array, result: Array, tissue: Array, sigma: float) -> tuple[Pair, tuple[int, int, int]]:
-    """The whole volume, binned until it has at most 2 MOST voxels, and the size of a bin (k, j, i)."""
-    size = [1, 1, 1]
-    for axes in ((1, 2), (0,), (1, 2), (0,), (1, 2), (0,)):
-        if source.size / np.prod(size) <= 2 * MOST:
-            break
-        for axis in axes:
-            size[axis] *= 2 if source.shape[axis] >= 32 * size[axis] else 1
-    bins = (size[0], size[1], size[2])
-    if max(bins) == 1:
-        return Pair(source.astype(np.float32), result.astype(np.float32), sigma, tissue), bins
-    small = [residuals.binned(a, bins) for a in (source, result)]
-    return Pair(*small, sigma, residuals.binned(tissue, bins) > 0.5), bins
-
-
-def _place(first: SlicesFirst, size: tuple[int, int, int], shape: tuple[int, ...]) -> Callable:
-    """Maps a place (k, j, i) of the overview to voxel indices (i, j, k) of the volume."""
-
-    def place(found: tuple[int, int, int]) -> tuple[int, int, int]:
-        here = [min(n * s + s // 2, most - 1) for n, s, most in zip(found, size, shape, strict=True)]
-        back = list(here[1:])
-        back.insert(first.axis, here[0])
-        return back[2], back[1], back[0]
-
-    return place
-
-
 def _maker(card: ModelCard) -> Callable[[str, float, str], Reason]:
-    own = card.trust.get("limits", {})
+    known = {**LIMITS, **card.trust.get("limits", {})}
 
     def make(check: str, value: float, text: str) -> Reason:
-        amber, red = LIMITS[check]
-        if check in own:
-            amber, red = own[check], 2 * own[check]
-        size = abs(value)
-        return Reason(check, RED if size > red else AMBER if size > amber else GREEN, float(value), amber, text)
+        low, high = known[check]
+        beyond, room = max(low - value, value - high), max(abs(low), abs(high))
+        light = GREEN if beyond <= 0 else AMBER if beyond <= room else RED
+        return Reason(check, light, float(value), low if value < (low + high) / 2 and low != 0 else high, text)
 
     return make
+
+
+def _modality(modality: str, card: ModelCard) -> Reason:
+    made = "/".join(card.modalities)
+    if modality in card.modalities:
+        return Reason("modality", GREEN, None, None, f"The model is made for {made}.")
+    light, what = (RED, modality) if modality else (AMBER, "of unknown modality")
+    return Reason("modality", light, None, None, f"The model is made for {made}, the image is {what}.")
 
 
 def _range(source: Array, result: Array, make: Callable) -> Reason:
     low, high = float(source.min()), float(source.max())
     beyond = max(low - float(result.min()), float(result.max()) - high, 0.0)
-    width = max(high - low, residuals.TINY)
+    width = max(high - low, TINY)
     return make("range", beyond / width, f"Values reach {100 * beyond / width:.0f} % of the range beyond the input's.")
 
 
@@ -215,36 +200,60 @@ def _edges(pair: Pair, make: Callable) -> list[Reason]:
     ]
 
 
-def _level(pair: Pair, make: Callable) -> Reason:
-    change = residuals.level_shift(pair)
-    text = f"Mean values changed by up to {abs(change):.2f} times the noise ({change * pair.sigma:+.3g})."
-    return make("level", change, text)
+def _level(pair: Pair, make: Callable) -> list[Reason]:
+    mean, largest = residuals.level_shift(pair)
+    size = f"{abs(largest):.2f} times the noise ({largest * pair.sigma:+.3g})"
+    return [
+        make("mean", mean, f"The mean value changed by {abs(mean):.2f} times the noise ({mean * pair.sigma:+.3g})."),
+        make("level", largest, f"The mean of a range of values changed by up to {size}."),
+    ]
 
 
-def _strength(pair: Pair, strength: float, make: Callable) -> Reason:
+def _amount(pair: Pair, noise: float, strength: float, make: Callable) -> list[Reason]:
+    """Was as much taken away as there was noise, and is as much left as was asked for?"""
     removed = pair.removed[pair.tissue] if pair.tissue.any() else pair.removed
-    ratio = float(np.sqrt(np.mean(removed**2))) / pair.sigma
-    return make("strength", ratio, f"The change is {ratio:.2f} times the noise.")
+    size = float(np.sqrt(np.mean(removed**2)))
+    left = residuals.noise_left(pair)
+    checks = [make("strength", size / pair.sigma, f"The change is {size / pair.sigma:.2f} times the noise.")]
+    if strength > 0:
+        too_little = strength * noise / (size + TINY)
+        checks.append(make("weak", too_little, f"The noise found is {too_little:.1f} times what was taken away."))
+        beyond = left - (1 - strength)
+        checks.append(make("left", beyond, f"{100 * left:.0f} % of the noise is left."))
+        ratio = noise / pair.sigma
+        apart = f"The noise found is {ratio:.2f} times that of an independent estimate."
+        checks.append(make("noise", float(np.log2(ratio + TINY)), apart))
+    return checks
 
 
-def _structure(pair: Pair, place: Callable, make: Callable) -> list[Reason]:
-    spots = residuals.spots(pair)
+def _texture(pair: Pair, make: Callable) -> list[Reason]:
+    colour, lines, equal = residuals.colour(pair), residuals.lines(pair), residuals.equal_neighbours(pair)
+    return [
+        make("colour", colour, f"Where there is structure, {colour:.1f} times as much was taken away as elsewhere."),
+        make("lines", lines, f"The mean change of neighbouring lines differs by {lines:.3f} times its spread."),
+        make("equal", equal, f"{100 * equal:.0f} % of neighbouring voxels became equal."),
+    ]
+
+
+def _structure(seen: Views, first: SlicesFirst, make: Callable) -> list[Reason]:
+    spots = residuals.spots(seen.far)
     if not spots:
         return []
     score = [min(abs(s.height) / 0.5, s.rarity / 8) for s in spots]
     spot = spots[int(np.argmax(score))]
+    here = [n * size + size // 2 for n, size in zip(spot.place, seen.bins, strict=True)]
+    here.insert(first.axis, here.pop(0))
     word = "taken away" if spot.height > 0 else "added"
-    text = f"Near voxel {place(spot.place)} something of {abs(spot.height):.1f} times the noise was {word}."
+    text = f"Near voxel {tuple(here[::-1])} something of {abs(spot.height):.1f} times the noise was {word}."
     return [make("structure", max(score), text)]
 
 
-def _seam(pair: Pair, size: tuple[int, int, int], first: SlicesFirst, make: Callable) -> Reason:
-    step, rarity, (axis, position) = residuals.seam(pair)
-    order = list(range(1, 3))
+def _seam(seen: Views, first: SlicesFirst, make: Callable) -> Reason:
+    step, rarity, (axis, position) = residuals.seam(seen.far)
     names = ["k", "j", "i"]
-    slices = names.pop(first.axis)
-    name = slices if axis == 0 else names[order.index(axis)]
-    text = f"At {position * size[axis]} along the axis {name} the change jumps by {step:.2f} times its spread."
+    names.insert(0, names.pop(first.axis))
+    at = position * seen.bins[axis]
+    text = f"At {at} along the axis {names[axis]} the change jumps by {step:.2f} times its spread."
     return make("seam", min(step / 0.2, rarity / 10), text)
 
 

@@ -124,8 +124,8 @@ class Worker:
                 self.say("progress", id=number, fraction=float(fraction), text=text)
 
         progress(0.0, "loading the libraries")
-        volume = receive_volume(request["volume"], self.folder)
-        mask = receive_volume(request["mask"], self.folder) if request["mask"] else None
+        volume = receive_volume(request["volume"], self.folder, mapped=True)
+        mask = receive_volume(request["mask"], self.folder, mapped=True) if request["mask"] else None
         options = {k: tuple(v) if isinstance(v, list) else v for k, v in request["options"].items()}
         if request["do"] == "run":
             from DLReconLib.pipeline import reconstruct

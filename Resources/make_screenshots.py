@@ -1,43 +1,127 @@
-"""Make Resources/Screenshots/2.png: the panel after the example was denoised.
+"""Make the pictures of the panel in Resources/Screenshots.
 
-Run it from the root: `python Resources/make_screenshots.py [FILE]`. The module is the real one and so are the scene and
-the result; the window is drawn by Testing/SlicerHost, and looks a little plainer than Slicer's.
+    python Resources/make_screenshots.py [FOLDER] [--only NAME]
+
+The module, the worker, the scene and the results are the real ones; the image is the brain that comes along, with
+simulated Rician noise. The window is drawn by Testing/SlicerHost and looks a little plainer than Slicer's.
 """
 
+import argparse
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZE = (1500, 950)
+FOLDER = ROOT / "Resources" / "Screenshots"
 
 
-def make(target: Path, model: str = "auto", size: tuple[int, int] = SIZE) -> Path:
-    """Load the module and the noisy brain, press Apply, wait, and take the picture.
+class Stage:
+    """An open application with the panel and the noisy brain. model: of the panel's choice, an id or auto."""
 
-    Raises RuntimeError where the panel made no result.
-    """
-    sys.path[:0] = [str(ROOT / "Testing"), str(ROOT)]
-    from SlicerHost import Host
-
-    with Host(size=size) as host:
+    def __init__(self, host, model="auto"):
         import slicer
 
-        slicer.app.layoutManager().setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutOneUpRedSliceView)
-        module = host.load_module(ROOT / "DLRecon" / "DLRecon.py")
+        self.host, self.slicer = host, slicer
+        self.module = host.load_module(ROOT / "DLRecon" / "DLRecon.py")
         from DLReconPanel import sampleData
 
-        node = sampleData.addNoisyBrain()
-        widget = module.widget
-        widget._parameterNode.inputVolume = node
-        widget._parameterNode.model = model
+        self.node = sampleData.addNoisyBrain()
+        slicer.util.setSliceViewerLayers(background=self.node, fit=True)
+        self.ui, self.parameters = self.module.widget.ui, self.module.widget._parameterNode
+        self.parameters.inputVolume = self.node
+        self.parameters.model = model
+        self.look("OneUpRedSlice")
         host.process_events(0.5)
-        widget.ui.applyButton.click()
-        host.wait_until(lambda: not widget._busy(), timeout=600)
-        if widget._parameterNode.resultVolume is None:
-            raise RuntimeError(f"the panel made no result; it says: {widget.ui.statusLabel.text}")
-        host.process_events(0.5)
+
+    def look(self, name):
+        self.slicer.app.layoutManager().setLayout(getattr(self.slicer.vtkMRMLLayoutNode, f"SlicerLayout{name}View"))
+        self.host.process_events(0.2)
+        self.slicer.app.layoutManager().resetSliceViews()
+
+    def work(self, button):
+        button.click()
+        self.host.wait_until(lambda: not self.module.widget._busy(), timeout=900)
+        self.host.process_events(0.5)
+
+    def apply(self):
+        """Raises RuntimeError where the panel made no result."""
+        self.work(self.ui.applyButton)
+        if self.parameters.resultVolume is None:
+            raise RuntimeError(f"the panel made no result; it says: {self.ui.statusLabel.text}")
+
+    def fold(self, *names):
+        for name in names:
+            getattr(self.ui, f"{name}Collapsible").collapsed = True
+        self.host.process_events(0.2)
+
+
+def result(stage):
+    """After Apply: the brain without its noise, the trust light, the figures."""
+    stage.apply()
+    stage.fold("try")
+
+
+def compare(stage):
+    """Try it first: all methods for this image side by side, the best first."""
+    stage.work(stage.ui.compareButton)
+
+
+def running(stage):
+    """Apply has become Cancel; small pieces, so that the picture is not of the first or the last one."""
+    stage.parameters.tile = 64
+    stage.ui.applyButton.click()
+    stage.host.wait_until(lambda: stage.module.widget._run.fraction > 0.2, timeout=300)
+    stage.host.process_events(0.2)
+
+
+def details(stage):
+    """The card of the method, and the advanced settings."""
+    stage.ui.detailsButton.click()
+    stage.fold("image", "try")
+    stage.ui.advancedCollapsible.collapsed = False
+    stage.host.process_events(0.3)
+
+
+def removed(stage):
+    """What was removed, in every direction; every check of the trust light."""
+    stage.look("FourUp")
+    stage.apply()
+    stage.ui.reasonsButton.click()
+    stage.fold("image", "method", "try")
+    stage.ui.residualButton.click()
+
+
+# file: (what to do, dark)
+PICTURES = {
+    "2": (result, False),
+    "3": (compare, False),
+    "4": (result, True),
+    "5": (details, False),
+    "6": (running, False),
+    "7": (removed, True),
+}
+
+
+def make(target, scene=result, dark=False, model="auto", size=SIZE):
+    """One picture. Raises RuntimeError or TimeoutError where the panel does not get there."""
+    sys.path[:0] = [path for path in (str(ROOT / "Testing"), str(ROOT)) if path not in sys.path]
+    from SlicerHost import Host
+
+    with Host(size=size, dark=dark) as host:
+        stage = Stage(host, model)
+        scene(stage)
         return host.screenshot(target)
 
 
+def main(argv=None):
+    parser = argparse.ArgumentParser(description="Make the pictures of the panel.")
+    parser.add_argument("folder", nargs="?", type=Path, default=FOLDER)
+    parser.add_argument("--only", choices=PICTURES, help="one picture")
+    arguments = parser.parse_args(argv)
+    for name, (scene, dark) in PICTURES.items():
+        if arguments.only in (None, name):
+            print(make(arguments.folder / f"{name}.png", scene, dark), (scene.__doc__ or "").strip())
+
+
 if __name__ == "__main__":
-    print(make(Path(sys.argv[1]) if sys.argv[1:] else ROOT / "Resources" / "Screenshots" / "2.png"))
+    main()

@@ -1,5 +1,6 @@
 """What can be chosen in the panel, in plain words, and what the choices mean for the library."""
 
+import functools
 import logging
 import os
 import sys
@@ -22,7 +23,6 @@ COMBOS = {
     "precision": "precision",
 }
 TILES = (0, 32, 64, 128, 256)
-GIB = 2**30
 FLAGS_ROLE = 255  # Qt.UserRole - 1: an item with flags 0 cannot be chosen
 TOOLTIP_ROLE = 3
 
@@ -107,6 +107,7 @@ def explain(ui):
         ui.reasonsButton: _("All that was checked, and what was found."),
         ui.fadeSlider: _("0 shows the input, 1 the result."),
         ui.flickerButton: _("Show input and result in turn."),
+        ui.showButton: _("Show the result over its input in the slice views again."),
         ui.residualButton: _("Add a volume with input minus result: it should look like noise."),
         ui.explainButton: _("Add a map of what the result at the crosshair depends on (Shift and mouse move it)."),
         ui.tableButton: _("Add a table node with the figures before and after."),
@@ -174,11 +175,23 @@ def modalitySentence(modality, why):
 # -- method
 
 
-def fillModels(combo, task, wanted, modality, why):
-    """All methods of a task, the recommended one first. Gives the card that is chosen, or None."""
+@functools.lru_cache(maxsize=16)
+def cardsOf(task):
+    """The cards of a task, read once; see forget()."""
     from DLReconLib.models import list_cards
 
-    cards = list_cards(task)
+    return tuple(list_cards(task))
+
+
+def forget():
+    """Read the cards again the next time: models may have been added."""
+    cardsOf.cache_clear()
+    recommended.cache_clear()
+
+
+def fillModels(combo, task, wanted, modality, why):
+    """All methods of a task, the recommended one first. Gives the card that is chosen, or None."""
+    cards = cardsOf(task)
     best = recommended(task, modality, why)
     missing = setup.missingForLearned()
     items = []
@@ -201,11 +214,10 @@ def fillModels(combo, task, wanted, modality, why):
     return next((card for card in cards if card.id == wanted), None)
 
 
+@functools.lru_cache(maxsize=64)
 def recommended(task, modality, why):
     """What model="auto" will take."""
-    from DLReconLib.models import list_cards
-
-    cards = list_cards(task)
+    cards = cardsOf(task)
     try:
         from DLReconLib.pipeline import Options, choose_model
 
@@ -304,23 +316,28 @@ def problem(parameters, card):
 # -- memory
 
 
-def memorySentence(volumeNode, card, tile):
+def memorySentence(volumeNode, card, tile, precision):
     """An estimate of what the worker takes, and what is free."""
     if volumeNode is None or volumeNode.GetImageData() is None:
         return ""
-    voxels = float(np.prod(volumeNode.GetImageData().GetDimensions()))
-    # The volume, its float32 copy and result, and the same again while a result is handed over.
-    needed = voxels * 16
-    if card is not None and card.learned:
-        side = [tile] * 3 if tile else card.tile
-        piece = np.prod([min(n + 2 * card.halo, 2 * card.halo + 512) for n in side])
-        needed += min(float(piece), voxels * 2) * 4 * 60 + 0.5 * GIB  # activations, and torch itself
+    needed = memoryNeeded(volumeNode.GetImageData().GetDimensions()[::-1], card, tile, precision)
     free = freeMemory()
-    text = _("about {n:.1f} GB needed").format(n=needed / GIB)
+    text = _("About {n:.1f} GB needed").format(n=needed / 1e9)
     if free is None:
         return text + "."
-    text += _(", {n:.1f} GB free").format(n=free / GIB)
+    text += _(", {n:.1f} GB free").format(n=free / 1e9)
     return text + (_(": choose smaller pieces.") if needed > free else ".")
+
+
+def memoryNeeded(shape, card, tile=0, precision="auto"):
+    """Bytes that the worker takes on the CPU for an image of shape (k, j, i): input, result, and for a network the
+    activations of one piece with its halo. Fitted to the measurements in Testing/Benchmarks/RESULTS.md."""
+    needed = 12.0 * np.prod(shape)
+    if card is None or not card.learned:
+        return needed + 1e8
+    sides = [tile] * 3 if tile else card.tile
+    piece = np.prod([min(side + 2 * card.halo, n) for side, n in zip(sides, shape, strict=True)])
+    return needed + piece * (140 if precision == "bfloat16" else 240) + 3e8
 
 
 def freeMemory():

@@ -182,13 +182,10 @@ class Gallery:
         if manager is None:
             return
         nodes = [self.original, *(entry.node for entry in done)]
-        layoutNode = slicer.app.applicationLogic().GetSelectionNode() and slicer.mrmlScene.GetFirstNodeByClass(
-            "vtkMRMLLayoutNode"
-        )
+        layoutNode = manager.layoutLogic().GetLayoutNode()
         number = LAYOUT + len(nodes)
-        description = layoutXml(len(nodes))
         if not layoutNode.IsLayoutDescription(number):
-            layoutNode.AddLayoutDescription(number, description)
+            layoutNode.AddLayoutDescription(number, layoutXml(len(nodes)))
         if manager.layout < LAYOUT:
             self._layoutBefore = manager.layout
         manager.setLayout(number)

@@ -12,6 +12,7 @@ INPUT_ROLE = "DLRecon.input"
 MASK_ROLE = "DLRecon.mask"
 UNCERTAINTY_ROLE = "DLRecon.uncertainty"
 SEGMENT = "DLRecon.segment"
+COLOURS = ("vtkMRMLColorTableNodeFileColdToHotRainbow.txt", "vtkMRMLColorTableNodeRainbow")
 FINISHED = ("done", "failed", "cancelled")
 
 
@@ -232,8 +233,12 @@ def startExplanation(client, resultVolume, provenance):
         raise ValueError(
             f"the crosshair is not in {source.GetName()}; hold Shift and move the mouse over the image to place it"
         )
+    from DLReconLib.models import find_card
+
     options = {
         "point": point,
+        "method": "gradient" if find_card(provenance["model"]["id"]).learned else "occlusion",
+        "task": provenance["options"]["task"],
         "model": provenance["model"]["id"],
         "modality": provenance.get("modality", {}).get("used") or "auto",
     }
@@ -244,7 +249,8 @@ def startExplanation(client, resultVolume, provenance):
         try:
             mrml.write_to_node(explained, node, source, rescaled=True)
             display = node.GetDisplayNode()
-            display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeFileColdToHotRainbow.txt")
+            colours = next((one for one in COLOURS if slicer.mrmlScene.GetNodeByID(one)), None)
+            display.SetAndObserveColorNodeID(colours)
             limit = float(np.percentile(np.abs(explained.array), 99.9)) or 1.0
             display.SetAutoWindowLevel(False)
             display.SetWindowLevelMinMax(min(0.0, -limit if explained.array.min() < 0 else 0.0), limit)

@@ -41,34 +41,6 @@ def figureNames():
     }
 
 
-def cardHtml(card):
-    """A model card that a person can read."""
-    rows = [
-        (_("Made for"), ", ".join(_("any image") if m == "*" else m for m in card.modalities)),
-        (_("Kind"), _("learned network") if card.learned else _("classical filter, needs no PyTorch")),
-        (_("Licence"), card.licence),
-        (_("Identifier"), card.id),
-    ]
-    if card.training.get("train"):
-        rows.insert(2, (_("Trained on"), _("{n} subjects").format(n=len(card.training["train"]))))
-    parts = [f"<h4>{html.escape(card.title)}</h4><p>{html.escape(card.summary)}</p><table cellspacing='4'>"]
-    parts += [f"<tr><td><b>{html.escape(a)}</b></td><td>{html.escape(str(b))}</td></tr>" for a, b in rows]
-    parts.append("</table>")
-    if card.limits:
-        parts.append(f"<p><b>{_('What it cannot do')}</b></p><ul>")
-        parts += [f"<li>{html.escape(limit)}</li>" for limit in card.limits]
-        parts.append("</ul>")
-    measured = {name: value for name, value in card.results.items() if isinstance(value, dict)}
-    if measured:
-        parts.append(f"<p><b>{_('Measured against the truth')}</b></p><table cellspacing='4'>")
-        parts.append(f"<tr><td></td><td><i>{_('before')}</i></td><td><i>{_('after')}</i></td></tr>")
-        for name, value in measured.items():
-            cells = (name, value.get("noisy", ""), value.get("ours", ""))
-            parts.append("<tr>" + "".join(f"<td>{html.escape(str(c))}</td>" for c in cells) + "</tr>")
-        parts.append("</table>")
-    return "".join(parts)
-
-
 def trustHtml(provenance, everything=False):
     """(heading with the light, reasons) as rich text; the colour has a word beside it for those who cannot see it.
 

@@ -77,5 +77,26 @@ def figuresNode(outputVolume, rows):
 
 
 def writeReport(outputVolume, path):
-    """A page with pictures, figures and the record of a result."""
-    raise RuntimeError("this DLRecon cannot write reports yet")
+    """A page with pictures, figures and the record of a result, whole or not at all. Raises OSError."""
+    import os
+
+    from DLReconLib import mrml
+    from DLReconLib.fingerprint import fingerprint
+    from DLReconLib.report import report
+
+    record, notes = provenanceOf(outputVolume), []
+    source = outputVolume.GetNodeReference(runs.INPUT_ROLE)
+    before = mrml.volume_from_node(source) if source is not None else None
+    after = mrml.volume_from_node(outputVolume)
+    if before is not None and before.array.shape != after.array.shape:
+        before = None
+    if before is not None and fingerprint(before) != record["input"]["sha256"]:
+        notes.append(f"{source.GetName()} was changed since: the pictures before are of another image.")
+    unfinished = f"{path}.part"
+    try:
+        with open(unfinished, "w", encoding="utf-8") as file:
+            file.write(report(record, before, after, notes))
+        os.replace(unfinished, path)
+    finally:
+        if os.path.exists(unfinished):
+            os.remove(unfinished)

@@ -6,7 +6,9 @@ of the split files (train, validation or test); arrays are (k, j, i) float32.
 """
 
 import json
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Iterator
+from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -32,6 +34,7 @@ class Run:
     """What judge() gets, and what is known of it.
 
     clean: the image without the noise that was put on it. failure: what was planted, "" for a good run.
+    spread: standard deviation over mirrored passes, where it was asked for. role: of the subject.
     """
 
     name: str
@@ -42,6 +45,14 @@ class Run:
     clean: Array
     failure: str = ""
     strength: float = 1.0
+    spread: Array | None = None
+    role: str = ""
+
+    def gain(self) -> float:
+        """Error of the source over error of the result, root mean square outside of air."""
+        mask = body(self.clean, self.card)
+        before, after = ((v.array - self.clean)[mask] for v in (self.source, self.result))
+        return float(np.sqrt(np.mean(before**2) / np.mean(after**2)))
 
 
 @dataclass(frozen=True)
@@ -106,20 +117,83 @@ def body(clean: Array, card: ModelCard) -> Array:
     return clean > (-500 if card.offset else 0.1 * np.percentile(clean, 99.9))
 
 
+@dataclass(frozen=True)
+class Store:
+    """Keeps sources and results between runs of the script, in a folder; without one, keeps nothing."""
+
+    folder: Path | None
+
+    def path(self, label: str, card: ModelCard) -> Path | None:
+        if self.folder is None:
+            return None
+        self.folder.mkdir(parents=True, exist_ok=True)
+        name = re.sub(r"[^a-z0-9]+", "-", label.lower())
+        return self.folder / f"{name}-{(card.sha256 or 'classical')[:8]}.npz"
+
+    def read(self, label: str, card: ModelCard) -> dict[str, Array]:
+        path = self.path(label, card)
+        return dict(np.load(path)) if path and path.exists() else {}
+
+    def write(self, label: str, card: ModelCard, **arrays: Array) -> None:
+        path = self.path(label, card)
+        if path:
+            temporary = path.with_suffix(".part.npz")
+            np.savez(temporary, **arrays)
+            temporary.replace(path)
+
+
 def runs(
-    modality: str, role: str, data: Path, methods: tuple[str, ...] = (), load: Callable[[str], Model] | None = None
-) -> Iterator[Run]:
-    """Good runs of our model and of `methods` on all references of a role."""
-    models = {name: (load or load_model)(name) for name in (MODELS[modality], *methods)}
-    for reference in references(modality, role, data):
-        for condition in MR_CONDITIONS if modality == "MR" else CT_CONDITIONS:
-            array = noisy(reference, modality, condition).astype(np.float32)
-            source = reference.crop.with_array(array)
-            for name, model in models.items():
-                done = reconstruct(source, loaded=model, modality=modality, judge=False)
-                label = f"{reference.name}, {condition[0]} {condition[1]}, {name}"
-                yield Run(label, model.card, source, done.volume, done.noise, reference.crop.array)
+    modality: str, role: str, data: Path, store: Store, methods: tuple[str, ...], *, spread: bool = False,
+    quick: bool = False,
+) -> Iterator[Run]:  # fmt: skip
+    """Good runs on all references of a role: every condition, and one of a single slice; quick: every fourth
+    reference under two conditions."""
+    models = {name: Model(find_card(name), "cpu", "float32") for name in methods}
+    conditions = MR_CONDITIONS if modality == "MR" else CT_CONDITIONS
+    for place, reference in enumerate(references(modality, role, data)):
+        if quick and place % 4:
+            continue
+        for number, condition in enumerate(conditions[1::2] if quick else conditions):
+            yield from _runs(reference, modality, condition, models, store, role, spread)
+            if number == 0 and len(reference.crop.array) > 1:
+                yield from _runs(one_slice(reference), modality, condition, models, store, role, False)
 
 
-def load_model(name: str) -> Model:
-    return Model(find_card(name), "cpu", "float32")
+def one_slice(reference: Reference) -> Reference:
+    k = len(reference.crop.array) // 2
+    shape = reference.crop.array.shape
+    thin = reference.crop.crop(((k, k + 1), (0, shape[1]), (0, shape[2])))
+    slab = reference.whole.array.shape
+    whole = reference.whole.crop(((k, k + 1), (0, slab[1]), (0, slab[2])))
+    return replace(reference, name=f"{reference.name} one slice", crop=thin, whole=whole)
+
+
+def _runs(
+    reference: Reference, modality: str, condition: tuple, models: dict[str, Model], store: Store, role: str,
+    spread: bool,
+) -> Iterator[Run]:  # fmt: skip
+    source = None
+    for name, model in models.items():
+        label = f"{reference.name}, {condition[0]} {condition[1]}, {name}"
+        known = store.read(label, model.card)
+        wanted = spread and model.card.learned
+        if not known or (wanted and "spread" not in known):
+            if source is None:
+                array = known["source"] if known else noisy(reference, modality, condition).astype(np.float32)
+                source = reference.crop.with_array(array)
+            known = measure(model, source, modality, wanted)
+            store.write(label, model.card, source=source.array, **known)
+            known["source"] = source.array
+        yield Run(
+            label, model.card, reference.crop.with_array(known["source"]), reference.crop.with_array(known["result"]),
+            float(known["noise"]), reference.crop.array, spread=known.get("spread"), role=role,
+        )  # fmt: skip
+
+
+def measure(model: Model, source: Volume, modality: str, spread: bool) -> dict[str, Array]:
+    """Result, noise found and, if asked for, the bare spread of the passes."""
+    bare = copy(model)
+    bare.card = replace(model.card, trust={"uncertainty": {"a": 1.0, "b": 0.0, "sha256": model.card.sha256}})
+    done = reconstruct(source, loaded=bare, modality=modality, judge=False, uncertainty=spread)
+    found = {"result": done.volume.array, "noise": np.float64(done.noise)}
+    return found | ({"spread": done.uncertainty.array} if spread else {})

@@ -12,7 +12,7 @@ from cases import Array, generator
 from scipy import fft, ndimage
 from trust_cases import Run, body
 
-from DLReconLib.volume import Geometry
+from DLReconLib.volume import Geometry, Volume
 
 Failure = Callable[[Run, np.random.Generator], Run]
 
@@ -256,3 +256,52 @@ def plant(run: Run, kind: str) -> Run | None:
         return None
     spoiled = FAILURES[kind](run, generator("failure", run.name, kind))
     return replace(spoiled, failure=kind)
+
+
+def contrasts() -> dict[str, tuple[float, Callable[[Run, float, str], Run]]]:
+    """Lesions and vessels of falling contrast, by name: contrast, and what plants them."""
+
+    def planter(make: Callable, shape: Callable) -> Callable[[Run, float, str], Run]:
+        return lambda run, contrast, name: make(shape, contrast)(run, generator("contrast", run.name, name))
+
+    kinds = {
+        "lesion of 3 voxels radius erased": (erased, ball),
+        "lesion of 3 voxels radius invented": (invented, ball),
+        "vessel of 1.2 voxels radius erased": (erased, vessel),
+        "vessel of 1.2 voxels radius invented": (invented, vessel),
+    }
+    return {f"{k}, {c}": (c, planter(*v)) for k, v in kinds.items() for c in (1.0, 1.5, 2.0, 2.5, 3.0)}
+
+
+def strangers(modality: str, crops: dict[str, Volume], photographs: dict[str, Array]) -> dict[str, Volume]:
+    """Images that a model for `modality` was not made for, with the modality it expects written on them.
+
+    Args:
+        crops: a noisy test image for each of "MR" and "CT". photographs: (j, i) grey values by name.
+    """
+    found = {f"{name}, photograph": Volume(image[None].astype(np.float32)) for name, image in photographs.items()}
+    found["geometric phantom"] = Volume(geometric(0.0))
+    found["geometric phantom, 3 % noise"] = Volume(geometric(0.03))
+    own, other = crops[modality], crops["MR" if modality == "CT" else "CT"]
+    rng = generator("strangers", modality)
+    span = float(np.ptp(own.array))
+    found["extreme noise"] = own.with_array(own.array + (0.6 * span * rng.standard_normal(own.array.shape)))
+    found["nothing but noise"] = own.with_array(0.1 * span * rng.standard_normal(own.array.shape))
+    found[f"{'MR' if modality == 'CT' else 'CT'} image"] = other
+    if modality == "CT":
+        found["CT as 0 to 4095"] = own.with_array(np.clip(own.array + 1024, 0, 4095))
+        found["CT in 1000 HU"] = own.with_array(own.array / 1000)
+        found["CT upside down"] = own.with_array(-own.array)
+    else:
+        found["MR minus its mean"] = own.with_array(own.array - own.array.mean())
+        found["logarithm of an MR"] = own.with_array(np.log(np.maximum(own.array, 0.01 * span)))
+    return {k: replace(v, array=v.array.astype(np.float32), modality=modality) for k, v in found.items()}
+
+
+def geometric(noise: float) -> Array:
+    """Boxes and balls of few values, (k, j, i), 0 to 1."""
+    k, j, i = np.indices((24, 96, 96), np.float32)
+    image = np.where((abs(j - 48) < 40) & (abs(i - 48) < 40), 0.3, 0).astype(np.float32)
+    image[(j - 30) ** 2 + (i - 34) ** 2 + (k - 12) ** 2 < 100] = 1.0
+    image[(abs(j - 62) < 12) & (abs(i - 60) < 18)] = 0.6
+    return image + noise * generator("geometric", noise).standard_normal(image.shape).astype(np.float32)

@@ -86,6 +86,7 @@ def test_learned_card_shows_figures_data_and_pictures(card: ModelCard) -> None:
     assert card.failures
     for failure in card.failures:
         assert (card.folder / failure["picture"]).read_bytes() in fragment.pictures
+        assert failure["weights"] == card.sha256, "new weights: run Testing/Benchmarks/failures.py --cards"
 
 
 def written(folder: Path, like: ModelCard, **changes) -> Path:
@@ -96,7 +97,7 @@ def written(folder: Path, like: ModelCard, **changes) -> Path:
 
 def test_intervals_numbers_and_hostile_words(tmp_path: Path, card: ModelCard) -> None:
     (tmp_path / "a.png").write_bytes(PNG)
-    failure = {"title": "<b>Spots", "text": 'lost & "gone"', "picture": "a.png"}
+    failure = {"title": "<b>Spots", "text": 'lost & "gone"', "picture": "a.png", "weights": "0ld"}
     results = {
         "dose": {"ours": {"mean": 31.25, "low": 30.0, "high": 32.5}, "gain": [0.5, 1.5], "n": 5},
         "date": "today",
@@ -107,6 +108,7 @@ def test_intervals_numbers_and_hostile_words(tmp_path: Path, card: ModelCard) ->
     for text in (words(describe(one)), fragment.text):
         assert "31.25 (30 to 32.5)" in text and "0.5 to 1.5" in text and "date: today" in text
         assert 'lost & "gone"' in text and "<b>Spots" in text
+        assert "earlier weights" in text
     assert fragment.pictures == [PNG]
 
 
@@ -120,7 +122,9 @@ def test_cards_without_the_new_fields_stay_valid(tmp_path: Path, card: ModelCard
     assert one.failures == () and RESEARCH in describe(one)
 
 
-@pytest.mark.parametrize("wrong", [["text"], [{"title": "a", "text": "b"}], [{"title": 1, "text": "", "picture": ""}]])
+@pytest.mark.parametrize(
+    "wrong", [["text"], [{"title": "a", "text": "b"}], [{"title": 1, "text": "", "picture": "", "weights": ""}]]
+)
 def test_wrong_failures_are_refused(tmp_path: Path, card: ModelCard, wrong: list) -> None:
     with pytest.raises(ModelError, match="failures"):
         ModelCard.read(written(tmp_path, card, failures=wrong))

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import venv
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -122,6 +123,17 @@ def test_a_folder_that_could_not_be_deleted(empty: Path) -> None:
     (empty / "torch" / "lib" / "c10.dll").write_text("in use")
     state = look(TORCH, [str(empty)])
     assert (state.kind, state.remains) == ("missing", (str(empty / "torch"),))
+
+
+def test_a_folder_of_the_users_own_is_let_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The current folder is on Python's path: what lies there was not installed."""
+    (tmp_path / "dlrecon_none" / "images").mkdir(parents=True)
+    (tmp_path / "~lrecon_none").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend("")
+    package = replace(TORCH, name="dlrecon-none", module="dlrecon_none")
+    assert packages.importlib.util.find_spec("dlrecon_none")  # as a namespace package
+    assert look(package) == State(package, "missing", "", "dlrecon-none is not installed", look(package).mend, ())
 
 
 def test_an_installation_that_did_not_end(empty: Path) -> None:

@@ -109,3 +109,15 @@ def test_slices_along_another_axis_give_the_map_in_place(model) -> None:
     volume = Volume(array, Geometry((3.0, 1.0, 1.0)), "MR")
     found = explain(volume, point=(9, 17, 20), loaded=model).volume.array
     assert np.unravel_index(np.abs(found).argmax(), found.shape) == (20, 17, 9)
+
+
+def test_the_command_line_writes_the_map(tmp_path, volume: Volume) -> None:
+    from DLReconLib.cli import main
+    from DLReconLib.io import read_volume, write_volume
+
+    scan, out = tmp_path / "scan.nrrd", tmp_path / "map.nrrd"
+    write_volume(volume, scan)
+    asked = ["explain", str(scan), str(out), "--point", "17,20,9", "--method", "occlusion", "--model"]
+    assert main([*asked, "classical/gaussian"]) == 0
+    assert read_volume(out).array.any()
+    assert main([*asked, "classical/gaussian"]) == 2  # it is not overwritten unasked

@@ -73,3 +73,18 @@ def test_map_is_in_the_unit_of_the_image(identity_card: Path) -> None:
     double = volume.with_array(volume.array * 2)
     maps = [reconstruct(v, model="classical/gaussian", judge=False, uncertainty=True) for v in (volume, double)]
     np.testing.assert_allclose(maps[1].uncertainty.array, 2 * maps[0].uncertainty.array, rtol=1e-3)
+
+
+def test_the_command_line_writes_the_map(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    from DLReconLib.cli import main
+    from DLReconLib.io import read_volume, write_volume
+
+    scan, out, errors = (tmp_path / f"{name}.nrrd" for name in ("scan", "out", "errors"))
+    write_volume(noisy_phantom("MR"), scan)
+    assert main(["run", str(scan), str(out), "--model", "classical/gaussian", "--uncertainty", str(errors)]) == 0
+    assert "trust: " in capsys.readouterr().out
+    found, image = read_volume(errors), read_volume(out)
+    assert found.geometry.matches(image.geometry)
+    assert found.array.min() > 0
+    again = ["run", str(scan), str(out), "--model", "classical/gaussian", "--overwrite"]
+    assert main([*again, "--uncertainty", str(tmp_path / "errors.png")]) == 2  # PNG holds no fractions

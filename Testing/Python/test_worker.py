@@ -21,6 +21,10 @@ from DLReconLib.volume import Volume
 
 FAST = {"model": "classical/gaussian"}
 unix = pytest.mark.skipif(sys.platform == "win32", reason="signals")
+interruptible = pytest.mark.skipif(
+    sys.platform == "win32" or signal.getsignal(signal.SIGINT) == signal.SIG_IGN,
+    reason="Ctrl-C is no signal here, or is ignored (as in the background of a shell)",
+)
 linux = pytest.mark.skipif(sys.platform != "linux", reason="limits the memory of another process")
 
 # A filter that does what libraries do on bad days. It is put into the worker by way of PYTHONPATH.
@@ -33,7 +37,7 @@ def act(patch, sigma, deed):
         subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
         time.sleep(600)
     elif deed == "compute for long":
-        end = time.monotonic() + 6
+        end = time.monotonic() + 9
         while time.monotonic() < end:
             hashlib.sha256(bytes(1 << 22)).digest()
     elif deed == "linger":
@@ -202,15 +206,15 @@ def test_requests_queue_up_and_one_process_serves_them(client: Client) -> None:
 
 
 def test_progress_rises_and_foretells_the_end(client: Client, deed: Callable) -> None:
-    job = client.submit(small((16, 128, 64)), **deed("linger"), tile=(16, 16, 32))
-    seen, told = [], []
+    job = client.submit(small((16, 128, 64)), **deed("linger"), tile=(16, 16, 32), judge=False)
+    began, seen, told = time.monotonic(), [], []
     while client.poll():
         seen.append(job.fraction)
         if job.remaining is not None and job.fraction < 0.9:
             told.append((time.monotonic(), job.remaining))
     end = time.monotonic()
     assert seen == sorted(seen) and len(set(seen)) > 8 and job.fraction == 1
-    assert np.median([abs(at + remaining - end) for at, remaining in told]) < 1.5
+    assert np.median([abs(at + remaining - end) for at, remaining in told]) < 0.3 * (end - began)
     assert job.remaining is None
 
 
@@ -280,6 +284,18 @@ def test_killed_in_the_middle(client: Client, deed: Callable) -> None:
     assert waiting.wait() and client.status()["pid"] != first
 
 
+@linux
+def test_worker_that_dies_as_the_job_is_sent(client: Client) -> None:
+    """The job goes to the next one."""
+    client.submit(small(), **FAST).wait()
+    first = client.status()["pid"]
+    os.kill(first, signal.SIGSTOP)
+    job = client.submit(small(), **FAST)
+    until(lambda: job.state == "running", client)
+    os.kill(first, signal.SIGKILL)
+    assert job.wait() and client.status()["pid"] != first
+
+
 @unix
 def test_killed_while_idle(client: Client) -> None:
     client.submit(small(), **FAST).wait()
@@ -299,15 +315,15 @@ def test_crash_in_a_library_tells_where(client: Client, deed: Callable) -> None:
 @linux
 def test_hang_is_ended_with_its_children(make: Callable, deed: Callable) -> None:
     """It says that it lives, and computes nothing."""
-    client = make(silence=2.5)
+    client = make(silence=4)
     job = client.submit(small(), **deed("wait for ever"))
     family = [started(client, job)]
     until(lambda: children(family[0]))
     family += children(family[0])
     began = time.monotonic()
-    with pytest.raises(WorkerError, match=r"for 2\.5 seconds") as error:
+    with pytest.raises(WorkerError, match=r"for 4 seconds") as error:
         job.wait()
-    assert error.value.kind == "hung" and time.monotonic() - began < 10
+    assert error.value.kind == "hung" and time.monotonic() - began < 15
     until(lambda: not any(alive(pid) for pid in family))
     assert client.submit(small(), **FAST).wait()
 
@@ -315,7 +331,7 @@ def test_hang_is_ended_with_its_children(make: Callable, deed: Callable) -> None
 @unix
 def test_stopped_process_is_ended(make: Callable, deed: Callable) -> None:
     """Nothing comes from it."""
-    client = make(silence=2.5)
+    client = make(silence=4)
     job = client.submit(small(), **deed("compute for long"))
     os.kill(started(client, job), signal.SIGSTOP)
     with pytest.raises(WorkerError) as error:
@@ -324,16 +340,16 @@ def test_stopped_process_is_ended(make: Callable, deed: Callable) -> None:
 
 
 def test_long_piece_is_no_hang(make: Callable, deed: Callable) -> None:
-    client = make(silence=2.5)
+    client = make(silence=4)
     job = client.submit(small(), **deed("compute for long"))
-    assert job.wait().provenance["seconds"]["network"] > 5
+    assert job.wait().provenance["seconds"]["network"] > 8
 
 
 def test_client_that_did_not_look_is_no_hang(make: Callable, deed: Callable) -> None:
-    client = make(silence=2.5)
+    client = make(silence=4)
     job = client.submit(small(), **deed("compute for long"))
     started(client, job)
-    time.sleep(4)
+    time.sleep(6)
     assert job.wait()
 
 
@@ -399,9 +415,9 @@ def test_too_little_memory_for_anything(client: Client, deed: Callable) -> None:
 def test_network_without_memory_and_then_with(client: Client) -> None:
     pytest.importorskip("torch", reason="learned model")
     client.submit(small(), model="mr-denoise").wait()
-    limit_memory(client.status()["pid"], 40)
+    limit_memory(client.status()["pid"], 10)
     with pytest.raises(WorkerError, match="memory"):
-        client.submit(small((32, 64, 64)), model="mr-denoise").wait()
+        client.submit(small((64, 96, 96)), model="mr-denoise").wait()
     assert client.submit(small(), model="mr-denoise").wait()
 
 
@@ -421,7 +437,7 @@ job.wait(told)
 """
 
 
-@pytest.mark.parametrize("name", ["SIGKILL", "SIGTERM", "SIGINT"])
+@pytest.mark.parametrize("name", ["SIGKILL", "SIGTERM", pytest.param("SIGINT", marks=interruptible)])
 @linux
 def test_end_of_the_parent_leaves_nothing(deeds: Path, deed: Callable, name: str) -> None:
     """Whether it was killed, ended, or interrupted at the keyboard; the worker and its files go with it."""
@@ -437,7 +453,7 @@ def test_end_of_the_parent_leaves_nothing(deeds: Path, deed: Callable, name: str
     until(lambda: not alive(int(pid)) and not Path(folder).exists())
 
 
-@unix
+@interruptible
 def test_interrupted_worker(client: Client, deed: Callable) -> None:
     job = client.submit(small(), **deed("wait for ever"))
     os.kill(started(client, job), signal.SIGINT)

@@ -3,10 +3,10 @@
 import inspect
 
 import shiboken6
-from PySide6 import QtCore
+from PySide6 import QtCore, QtWidgets
 from shibokensupport.signature import get_signature
 
-from . import enums, pythonqt, signals
+from . import dialogs, enums, pythonqt, signals
 
 UNSUITABLE = object()
 NUMBERS = {"int": int, "uint": int, "qlonglong": int, "double": float, "float": float, "qreal": float}
@@ -149,7 +149,9 @@ def special(wrapper, held, name: str):
         return lambda kind, key="": next(iter(find_children(pythonqt.target(wrapper), kind, key)), None)
     if name == "findChildren":
         return lambda kind, key="": find_children(pythonqt.target(wrapper), kind, key)
-    if name == "exec_" and hasattr(held, "exec"):
+    if name in ("exec", "exec_") and hasattr(held, "exec"):
+        if isinstance(held, (QtWidgets.QDialog, QtWidgets.QMenu)) and not isinstance(held, QtWidgets.QMessageBox):
+            return lambda *_: dialogs.run(held)
         return Method(wrapper, type(held), "exec")
     return None
 

@@ -222,7 +222,6 @@ class ctkFittedTextBrowser(QTextBrowser):
         self._collapsed, self._show, self._hide = True, "Show details...", "Hide details."
         self._scroll = False
         self._whole = ""
-        self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
         self.textChanged.connect(self.updateGeometry)
 

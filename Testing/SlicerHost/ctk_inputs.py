@@ -142,6 +142,7 @@ class ctkDirectoryButton(QWidget):
         super().__init__(parent[0] if parent else None)
         self._button = QPushButton(text, self)
         self._folder, self._caption, self._text = text, "", ""
+        self._mode, self._elide, self._options = 0, 2, 1
         box = QHBoxLayout(self)
         box.setContentsMargins(0, 0, 0, 0)
         box.addWidget(self._button)
@@ -160,6 +161,9 @@ class ctkDirectoryButton(QWidget):
             self.directorySelected.emit(folder)
 
     directory = Property(str, lambda self: self._folder, _set_directory)
+    acceptMode = held(int, "_mode")
+    elideMode = held(int, "_elide")
+    options = held(int, "_options")
     caption = held(str, "_caption")
     text = held(str, "_text")
 
@@ -184,15 +188,20 @@ class ctkMessageBox(QMessageBox):
         raise NotImplementedError("ctkMessageBox.open: a message box that does not wait")
 
 
-class ctkDoubleRangeSlider(QWidget):
-    """Only its name: it can be asked for, not made."""
+class _NameOnly(QWidget):
+    """Can be asked for, as Slicer's own files do, but not made."""
 
     def __init__(self, *args):
-        raise NotImplementedError("ctk.ctkDoubleRangeSlider")
+        raise NotImplementedError(f"{type(self).__name__}: the host has only its name")
 
 
-class ctkColorPickerButton(QPushButton):
-    """Only its name: it can be asked for, not made."""
+class ctkDoubleRangeSlider(_NameOnly): ...
 
-    def __init__(self, *args):
-        raise NotImplementedError("ctk.ctkColorPickerButton")
+
+class ctkRangeWidget(_NameOnly): ...
+
+
+class qMRMLRangeWidget(_NameOnly): ...
+
+
+class ctkColorPickerButton(_NameOnly): ...

@@ -63,3 +63,15 @@ def path(kind: str, title: str) -> str:
     """A file or folder that the test chooses; "" for cancelled."""
     given = state.answer(Message("path", title, kind))
     return "" if given is None else str(given)
+
+
+def run(dialog) -> int:
+    """QDialog.exec: the test answers "accept", "reject" or a function, which may click in the dialog first."""
+    if not dialog.inherits("QDialog") or dialog.inherits("QFileDialog"):
+        raise NotImplementedError(f"{type(dialog).__name__}.exec: it would wait for the user")
+    dialog.show()
+    given = state.answer(Message("dialog", dialog.windowTitle(), dialog.objectName()))
+    if given not in ("accept", "reject"):
+        raise Unanswered(f"answer {given!r} to a dialog is neither accept nor reject")
+    getattr(dialog, given)()
+    return dialog.result()

@@ -2,51 +2,27 @@
 
 import contextlib
 import gc
-import importlib
-import importlib.util
 import logging
 import os
 import sys
 import tempfile
 import threading
 import time
-import types
 from pathlib import Path
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
 import shiboken6
 import slicer
-import slicer.util
-import vtk
 from PySide6 import QtCore, QtTest, QtWidgets
 
-from . import (
-    annotations,
-    connectors,
-    dialogs,
-    errors,
-    extras,
-    layout,
-    namespaces,
-    parameters,
-    pythonqt,
-    scripted,
-    signals,
-    window,
-)
+from . import dialogs, errors, layout, pythonqt, signals, window
 from .errors import Swallowed
+from .installed import install
+from .loaded import Module
+from .scenes import Mrml
 
 PANEL_WIDTH = 500
-# The modules of Slicer whose logics are real here: slicer.modules.sequences.logic().
-LOGICS = {
-    "SubjectHierarchy": "vtkSlicerSubjectHierarchyModuleLogic",
-    "Markups": "vtkSlicerMarkupsLogic",
-    "Sequences": "vtkSlicerSequencesLogic",
-    "Segmentations": "vtkSlicerSegmentationsModuleLogic",
-    "Volumes": "vtkSlicerVolumesLogic",
-    "CropVolume": "vtkSlicerCropVolumeLogic",
-}
 
 
 class Log(logging.Handler):
@@ -83,6 +59,11 @@ class Host:
         self.qt_messages: list[str] = []
         self.modules: list[Module] = []
 
+    @property
+    def scene(self):
+        """slicer.mrmlScene."""
+        return self.mrml.scene
+
     # -- start and end
 
     def __enter__(self) -> "Host":
@@ -108,16 +89,16 @@ class Host:
         if not isinstance(self.application, window.qSlicerApplication):
             raise RuntimeError("SlicerHost: another QApplication runs in this process")
         self.application._paint(self.dark)
-        self._start_scene()
+        self.mrml = Mrml(self.folder)
         self.manager = window.qSlicerModuleManager()
         self.window = self.layouts = None
         if self.main_window:
             self.window = window.qSlicerMainWindow()
-            self.layouts = layout.qSlicerLayoutManager(self.logic, self.window._views)
+            self.layouts = layout.qSlicerLayoutManager(self.mrml.logic, self.window._views)
         self.application._equip(
-            self.scene, self.logic, self.manager, self.layouts, self.folder, not self.main_window, self.testing
+            self.scene, self.mrml.logic, self.manager, self.layouts, self.folder, not self.main_window, self.testing
         )
-        self._install()
+        install(self._exit, self)
         QtCore.QSettings().setValue("Developer/DeveloperMode", self.developer)
         if self.window is not None:
             self.window.resize(*self.size)
@@ -140,82 +121,6 @@ class Host:
         if "propagateSizeHints" not in text:  # the offscreen platform says it of each window
             self.qt_messages.append(text)
 
-    def _start_scene(self) -> None:
-        self.scene = slicer.vtkMRMLScene()
-        self.scene.RegisterNodeClass(slicer.vtkMRMLCommandLineModuleNode())
-        self.logic = slicer.vtkSlicerApplicationLogic()
-        self.logic.SetMRMLScene(self.scene)
-        self.logic.SetTemporaryPath(self.folder)
-        colors = slicer.vtkMRMLColorLogic()
-        self.logic.SetColorLogic(colors)
-        self.logics = {name: getattr(slicer, kind)() for name, kind in LOGICS.items()}
-        for one in (colors, *self.logics.values()):
-            if hasattr(one, "SetMRMLApplicationLogic"):
-                one.SetMRMLApplicationLogic(self.logic)
-            one.SetMRMLScene(self.scene)
-        slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(self.scene)
-        if self.scene.GetFirstNodeByClass("vtkMRMLCrosshairNode") is None:
-            self.scene.AddNewNodeByClass("vtkMRMLCrosshairNode")
-
-    def _install(self) -> None:
-        """The modules of Slicer's Python, for as long as the host is open."""
-        modules = types.ModuleType("slicer.modules")
-        module_names = types.ModuleType("slicer.moduleNames")
-        wrapper = types.ModuleType("slicer.parameterNodeWrapper")
-        for source in (annotations, parameters, connectors):
-            for name, thing in vars(source).items():
-                if not name.startswith("_") and getattr(thing, "__module__", None) == source.__name__:
-                    setattr(wrapper, name, thing)
-        wrapper.SlicerParameterNamePropertyName = connectors.SlicerParameterName
-        base = types.ModuleType("slicer.ScriptedLoadableModule")
-        for name in ("", "Widget", "Logic", "Test"):
-            setattr(base, f"ScriptedLoadableModule{name}", getattr(scripted, f"ScriptedLoadableModule{name}"))
-        base.__all__ = [name for name in vars(base) if name.startswith("Scripted")]
-        packaging = extras.packaging(self.installed)
-        new = {
-            "qt": namespaces.QtModule("qt"), "ctk": namespaces.CtkModule("ctk"), "slicer.modules": modules,
-            "slicer.moduleNames": module_names, "slicer.parameterNodeWrapper": wrapper,
-            "slicer.ScriptedLoadableModule": base, "slicer.i18n": extras.i18n(), "slicer.packaging": packaging,
-            "SampleData": extras.sample_data(self.samples),
-        }  # fmt: skip
-        for name, module in new.items():
-            self._replace(sys.modules, name, module)
-            if name.startswith("slicer."):
-                self._replace(vars(slicer), name.removeprefix("slicer."), module)
-        for name, logic in self.logics.items():
-            core = window.qSlicerLoadableModule(name, logic)
-            self.manager._modules[name] = core
-            setattr(modules, name.lower(), pythonqt.wrap(core))
-            setattr(module_names, name, name)
-        self._replace(vars(slicer), "app", pythonqt.wrap(self.application))
-        self._replace(vars(slicer), "mrmlScene", self.scene)
-        self._replace(vars(slicer), "selfTests", {})
-        self._replace(vars(slicer), "__getattr__", namespaces.slicer_attribute)
-        if self.slicer_python is not None:
-            self._install_real()
-        self._replace(vars(slicer.util), "pip_install", packaging.pip_install)
-        for name in ("loadVolume", "saveNode"):
-            self._replace(vars(slicer.util), name, getattr(self, f"_{name}"))
-
-    def _install_real(self) -> None:
-        """Slicer's own files in the place of the host's versions."""
-        folder = str(Path(self.slicer_python) / "slicer")
-        slicer.__path__.append(folder)
-        self._exit.callback(slicer.__path__.remove, folder)
-        names = ("i18n", "ScriptedLoadableModule", "parameterNodeWrapper")
-        for name in names:
-            del sys.modules[f"slicer.{name}"], vars(slicer)[name]
-        for name in names:
-            importlib.import_module(f"slicer.{name}")
-        for name in [name for name in sys.modules if name.startswith("slicer.parameterNodeWrapper.")]:
-            self._exit.callback(sys.modules.pop, name, None)
-
-    def _replace(self, where: dict, name: str, value) -> None:
-        missing = object()
-        before = where.get(name, missing)
-        where[name] = value
-        self._exit.callback(lambda: where.pop(name, None) if before is missing else where.__setitem__(name, before))
-
     def __exit__(self, kind, error, trace) -> bool:
         try:
             for module in list(self.modules):
@@ -223,18 +128,27 @@ class Host:
             self.process_events()
             if self.window is not None:
                 self.window.close()
+            if self.layouts is not None:
+                self.layouts._let_go()
             self.scene.Clear(True)
             self.process_events()
             for one in (self.layouts, self.window, self.manager):
                 if one is not None and shiboken6.isValid(one):
                     shiboken6.delete(one)
-            signals.forget_deleted()
-            gc.collect()
+            self._let_go()
         finally:
             self._exit.close()
         if kind is None:
             self.check()
         return False
+
+    def _let_go(self) -> None:
+        """The scene and all that observes it, so that the next host starts with free memory."""
+        signals.forget_deleted()
+        self.application._equip(None, None, None, None, self.folder, True, False)
+        self.mrml.let_go()
+        self.mrml = self.layouts = self.window = self.manager = None
+        gc.collect()
 
     # -- what went wrong
 
@@ -315,150 +229,14 @@ class Host:
 
     def save_scene(self, path) -> Path:
         """The scene with its data into a new folder of that name (without .mrml), as a data bundle before zipping."""
-        folder = Path(path).with_suffix("")
-        folder.mkdir(parents=True)
-        before = (self.scene.GetURL(), self.scene.GetRootDirectory())
-        if not self.logic.SaveSceneToSlicerDataBundleDirectory(str(folder), None):
-            raise OSError(f"scene could not be saved: {folder}")
-        self.scene.SetURL(before[0])
-        self.scene.SetRootDirectory(before[1])
-        return folder
+        return self.mrml.save(path)
 
     def load_scene(self, path) -> None:
         """A saved scene instead of this one, with the events of an application."""
-        path = Path(path)
-        if not path.is_file():
-            path = next(path.with_suffix("").rglob("*.mrml"))
-        self.scene.SetURL(str(path))
-        if not self.scene.Connect():
-            raise OSError(f"scene could not be loaded: {path}")
+        self.mrml.load(path)
         self.process_events()
 
     def clear_scene(self) -> None:
         """File, Close scene."""
         self.scene.Clear()
         self.process_events()
-
-    def _loadVolume(self, filename, properties=None):
-        """slicer.util.loadVolume by the storage node of volumes."""
-        known = {"name", "show", "singleFile", "labelmap", "center"}
-        given = properties or {}
-        if set(given) - known - {"fileName"}:
-            raise NotImplementedError(f"slicer.util.loadVolume: properties {sorted(set(given) - known)}")
-        logic = slicer.vtkSlicerVolumesLogic()
-        logic.SetMRMLApplicationLogic(self.logic)
-        logic.SetMRMLScene(self.scene)
-        options = bool(given.get("labelmap")) + 2 * bool(given.get("center")) + 4 * bool(given.get("singleFile"))
-        name = given.get("name", Path(filename).name.split(".")[0])
-        node = logic.AddArchetypeVolume(str(filename), name, options)
-        if node is None:
-            raise RuntimeError(f"Failed to load node from file: {filename}")
-        if given.get("show", True):
-            slicer.util.setSliceViewerLayers(background=node, fit=self.layouts is not None)
-        return node
-
-    def _saveNode(self, node, filename, properties=None):
-        storage = node.CreateDefaultStorageNode()
-        storage.UnRegister(None)
-        storage.SetFileName(str(filename))
-        return bool(storage.WriteData(node))
-
-
-class Module:
-    """A loaded scripted module: its instance, its widget and what an application does to them."""
-
-    def __init__(self, host: Host, path: Path):
-        self.host, self.path, self.name = host, path, path.stem
-        self.holder = None
-        self.core = window.qSlicerScriptedLoadableModule(str(path), self.name)
-        self.core._build = self._build
-
-    @property
-    def widget(self):
-        """<Name>Widget, as slicer.modules knows it: another one after reload()."""
-        return self.holder._python
-
-    def load(self) -> None:
-        folder = str(self.path.parent)
-        if folder not in sys.path:
-            sys.path.insert(0, folder)
-        self._folder = folder
-        spec = importlib.util.spec_from_file_location(self.name, self.path)
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[self.name] = module
-        spec.loader.exec_module(module)
-        shown = pythonqt.wrap(self.core)
-        self.host.manager._modules[self.name] = self.core
-        setattr(slicer.modules, self.name.lower(), shown)
-        setattr(slicer.moduleNames, self.name, self.name)
-        self.instance = getattr(module, self.name)(shown)
-        setattr(slicer.modules, f"{self.name}Instance", self.instance)
-        self.host.application.startupCompleted.emit()
-        self.host.process_events()
-        self.holder = self.core.widgetRepresentation()
-        self.enter()
-
-    def _build(self, holder) -> None:
-        holder.setMRMLScene(self.host.scene)
-        self.holder = holder
-        holder._name = self.name
-        scripted.instantiate(self.name, holder).setup()
-
-    def enter(self) -> None:
-        """The user opens the module."""
-        if self.host.window is not None:
-            self.host.window._show_module(self.core, self.holder)
-            self.host.window.moduleSelector().selectModule(self.name)
-        if not self.holder._entered:
-            self.holder._entered = True
-            self._call("enter")
-        self.host.process_events(0.02)
-
-    def exit(self) -> None:
-        """The user goes to another module."""
-        if self.holder is not None and self.holder._entered:
-            self.holder._entered = False
-            self._call("exit")
-        self.host.process_events()
-
-    def _call(self, name: str) -> None:
-        method = getattr(self.widget, name, None)
-        if method is not None:
-            try:
-                method()
-            except Exception as error:
-                errors.collect(error, f"{self.name}Widget.{name}()")
-
-    def reload(self) -> None:
-        """The developer's Reload button: cleanup, the source anew, a new widget in the same place."""
-        slicer.util.reloadScriptedModule(self.name)
-        self.host.process_events(0.02)
-
-    def still_connected(self) -> list[str]:
-        """Signals still connected to methods of the widget."""
-        return signals.connected_to(self.widget)
-
-    def unload(self) -> None:
-        """The application ends or the extension is switched off: exit(), cleanup(), and the widget is deleted."""
-        if self not in self.host.modules:
-            return
-        self.host.modules.remove(self)
-        try:
-            self.exit()
-            self.host.manager.moduleAboutToBeUnloaded.emit(self.name)
-            self.host.process_events()
-        finally:
-            for name in (self.name.lower(), f"{self.name}Widget", f"{self.name}Instance"):
-                vars(slicer.modules).pop(name, None)
-            self.host.manager._modules.pop(self.name, None)
-            if self.holder is not None and shiboken6.isValid(self.holder):
-                self.holder._python = None
-                shiboken6.delete(self.holder)
-            for name, module in list(sys.modules.items()):
-                if str(getattr(module, "__file__", None) or "").startswith(self._folder + os.sep):
-                    del sys.modules[name]
-            if self._folder in sys.path:
-                sys.path.remove(self._folder)
-            vtk.vtkObject.GlobalWarningDisplayOn()
-            signals.forget_deleted()
-            gc.collect()

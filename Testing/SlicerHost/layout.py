@@ -7,6 +7,7 @@ import vtk
 from PySide6.QtCore import Property, QObject, Qt, Signal
 from PySide6.QtWidgets import QBoxLayout, QGridLayout, QHBoxLayout, QLabel, QSlider, QTabWidget, QVBoxLayout, QWidget
 
+from .observing import observe
 from .views import qMRMLSliceView
 
 COLORS = {"Red": "#f34a33", "Yellow": "#edd54c", "Green": "#6eb04b"}
@@ -30,7 +31,7 @@ class qMRMLSliceControllerWidget(QWidget):
         self._slider.setRange(0, 1000)
         self._busy = False
         self._slider.valueChanged.connect(self._move)
-        self._tag = logic.GetSliceNode().AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: self._show())
+        self._tag = observe(logic.GetSliceNode(), vtk.vtkCommand.ModifiedEvent, self, "_show")
 
     def _bounds(self) -> tuple[float, float]:
         bounds = [0.0] * 6
@@ -42,7 +43,7 @@ class qMRMLSliceControllerWidget(QWidget):
             low, high = self._bounds()
             self._logic.SetSliceOffset(low + (high - low) * position / 1000)
 
-    def _show(self) -> None:
+    def _show(self, *_) -> None:
         low, high = self._bounds()
         offset = self._logic.GetSliceOffset()
         self._busy = True
@@ -74,6 +75,11 @@ class qMRMLSliceWidget(QWidget):
         self._bar, self._view = qMRMLSliceControllerWidget(self, logic, name), qMRMLSliceView(self, logic)
         box.addWidget(self._bar)
         box.addWidget(self._view, 1)
+
+    def _let_go(self) -> None:
+        self._logic.GetSliceNode().RemoveObserver(self._bar._tag)
+        self._logic.RemoveObserver(self._view._tag)
+        self._logic.SetMRMLScene(None)
 
     def sliceLogic(self):
         return self._logic
@@ -108,7 +114,7 @@ class qSlicerLayoutManager(QObject):
         self._node = self._logic.GetLayoutNode()
         self._widgets, self._slices, self._arranged = {}, vtk.vtkCollection(), None
         application_logic.SetSliceLogics(self._slices)
-        self._tag = self._node.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: self._arrange())
+        self._tag = observe(self._node, vtk.vtkCommand.ModifiedEvent, self, "_arrange")
         QVBoxLayout(viewport).setContentsMargins(0, 0, 0, 0)
         if self._node.GetViewArrangement() == 0:
             self._node.SetViewArrangement(slicer.vtkMRMLLayoutNode.SlicerLayoutConventionalView)
@@ -116,7 +122,7 @@ class qSlicerLayoutManager(QObject):
 
     # -- arrangement
 
-    def _arrange(self) -> None:
+    def _arrange(self, *_) -> None:
         description = self._node.GetCurrentLayoutDescription()
         if not description or description == self._arranged:
             return
@@ -129,7 +135,9 @@ class qSlicerLayoutManager(QObject):
             gone.setParent(None)
             gone.deleteLater()
         self._shown = []
-        self._viewport.layout().addWidget(self._build(ET.fromstring(description)))
+        built = self._build(ET.fromstring(description))
+        self._viewport.layout().addWidget(built)
+        built.show()
         for name in self._shown:
             self._widgets[name].show()
         self._viewport.layout().activate()
@@ -184,6 +192,13 @@ class qSlicerLayoutManager(QObject):
         logic.SetSliceNode(node) if hasattr(logic, "SetSliceNode") else logic.AddSliceNode(node)
         self._slices.AddItem(logic)
         return qMRMLSliceWidget(None, logic, name)
+
+    def _let_go(self) -> None:
+        self._node.RemoveObserver(self._tag)
+        for widget in self._widgets.values():
+            widget._let_go()
+        self._logic.SetMRMLScene(None)
+        self._slices.RemoveAllItems()
 
     # -- what a module asks
 

@@ -15,6 +15,7 @@ from PySide6.QtWidgets import (
 )
 
 from .node_combobox import qMRMLNodeComboBox
+from .observing import observe
 
 
 class qMRMLWidget(QWidget):
@@ -62,7 +63,7 @@ class qMRMLSegmentSelectorWidget(QWidget):
         self._nodes.setProperty("addEnabled", False)
         self._nodes.setProperty("removeEnabled", False)
         self._segments = QComboBox(self)
-        self._none, self._multiple, self._observed, self._segment = False, False, None, ""
+        self._none, self._multiple, self._observed, self._segment = False, False, [], ""
         row = QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)
         row.addWidget(self._nodes)
@@ -78,13 +79,13 @@ class qMRMLSegmentSelectorWidget(QWidget):
         return self._nodes.mrmlScene()
 
     def _changed(self, node) -> None:
-        if self._observed is not None:
-            self._observed[0].RemoveObserver(self._observed[1])
-        self._observed = None
+        for observed, tag in self._observed:
+            observed.RemoveObserver(tag)
+        self._observed = []
         if node is not None:
             event = slicer.vtkSegmentation.SegmentAdded
-            tags = [node.AddObserver(event, self._fill), node.AddObserver(event + 1, self._fill)]
-            self._observed = (node, tags[0])
+            events = (event, event + 1)  # added, removed
+            self._observed = [(node, observe(node, one, self, "_fill")) for one in events]
         self._fill()
         self._nodeChanged.emit(node)
 
@@ -158,7 +159,7 @@ class qMRMLTableView(QTableView):
             self._node.RemoveObserver(self._tag)
         self._node = node
         if node is not None:
-            self._tag = node.AddObserver(vtk.vtkCommand.ModifiedEvent, self._fill)
+            self._tag = observe(node, vtk.vtkCommand.ModifiedEvent, self, "_fill")
         self._fill()
 
     def mrmlTableNode(self):

@@ -1,12 +1,12 @@
 """qMRMLNodeComboBox on a real scene: which nodes it lists, when it selects, and its signals in their real order."""
 
-import shiboken6
 import slicer
 import vtk
 from PySide6.QtCore import Property, Signal
 from PySide6.QtWidgets import QComboBox, QHBoxLayout, QWidget
 
 from .ctk_buttons import held
+from .observing import observe
 
 
 class qMRMLNodeComboBox(QWidget):
@@ -60,17 +60,13 @@ class qMRMLNodeComboBox(QWidget):
         wanted = self._requested if self._scene is None else self._current
         self._tags, self._scene = [], scene
         if scene is not None:
-            for event in (
-                slicer.vtkMRMLScene.NodeAddedEvent, slicer.vtkMRMLScene.NodeRemovedEvent,
-                slicer.vtkMRMLScene.EndBatchProcessEvent, slicer.vtkMRMLScene.EndCloseEvent,
+            for event, method in (
+                (scene.NodeAddedEvent, "_sceneChanged"), (scene.NodeRemovedEvent, "_sceneChanged"),
+                (scene.EndBatchProcessEvent, "_sceneEnded"), (scene.EndCloseEvent, "_sceneEnded"),
             ):  # fmt: skip
-                self._tags.append((scene, scene.AddObserver(event, self._sceneChanged)))
-
-            @vtk.calldata_type(vtk.VTK_OBJECT)
-            def leaving(caller, event, node):
-                self._leaving(node)
-
-            self._tags.append((scene, scene.AddObserver(slicer.vtkMRMLScene.NodeAboutToBeRemovedEvent, leaving)))
+                self._tags.append((scene, observe(scene, event, self, method)))
+            tag = observe(scene, scene.NodeAboutToBeRemovedEvent, self, "_leaving", calldata=True)
+            self._tags.append((scene, tag))
         self._fill()
         self._become(wanted if wanted in self._nodes else None)
         self._requested = None
@@ -79,23 +75,20 @@ class qMRMLNodeComboBox(QWidget):
     def mrmlScene(self):
         return self._scene
 
-    def _leaving(self, node) -> None:
-        if self._alive() and node in self._nodes:
+    def _leaving(self, caller, event, node) -> None:
+        if node in self._nodes:
             self._aboutToRemove.emit(node)
 
-    def _alive(self) -> bool:
-        """Whether the widget is still there; if not, it stops to observe."""
-        if shiboken6.isValid(self):
-            return True
-        for owner, tag in [*self._tags, *self._watched.items()]:
-            owner.RemoveObserver(tag)
-        self._tags, self._watched = [], {}
-        return False
+    def _sceneEnded(self, caller, event) -> None:
+        """A scene was closed, or many nodes came at once."""
+        self._changed(lambda row: None)
 
     def _sceneChanged(self, caller, event) -> None:
+        if self._scene is not None and not self._scene.IsBatchProcessing():
+            self._changed(self._neighbour)
+
+    def _changed(self, instead) -> None:
         """Nodes came or went. A list that was empty takes the first as its current one, as QComboBox does."""
-        if not self._alive() or self._scene is None or self._scene.IsBatchProcessing():
-            return
         before, empty, row = self._nodes, self._box.count() == 0, self._box.currentIndex()
         self._fill()
         for node in self._nodes:
@@ -104,11 +97,7 @@ class qMRMLNodeComboBox(QWidget):
         if empty and self._nodes and self._current is None:
             self._become(self._nodes[0])
         elif self._current is not None and self._current not in self._nodes:
-            self._become(self._neighbour(row) if self._scene.GetNumberOfNodes() and not self._closing(event) else None)
-
-    @staticmethod
-    def _closing(event: str) -> bool:
-        return event in ("EndCloseEvent", "EndBatchProcessEvent")
+            self._become(instead(row))
 
     def _neighbour(self, row: int):
         """The node that QComboBox moves to where the current one was removed: the next, else the last, else none."""
@@ -143,7 +132,7 @@ class qMRMLNodeComboBox(QWidget):
             gone.RemoveObserver(self._watched.pop(gone))
         for node in nodes:
             if node not in self._watched:
-                self._watched[node] = node.AddObserver(vtk.vtkCommand.ModifiedEvent, self._nodeModified)
+                self._watched[node] = observe(node, vtk.vtkCommand.ModifiedEvent, self, "_nodeModified")
         self._nodes = nodes
         self._filling = True
         self._box.clear()
@@ -183,8 +172,6 @@ class qMRMLNodeComboBox(QWidget):
         self._box.setCurrentIndex(at)
 
     def _nodeModified(self, node, event) -> None:
-        if not self._alive():
-            return
         if node in self._nodes and self._box.itemText(self._nodes.index(node) + bool(self._none)) != node.GetName():
             self._fill()
             if node is self._current:

@@ -4,17 +4,32 @@ A Wrapper holds one PySide6 object. Nothing in PySide6 is patched: the stand-ins
 what a module touches goes through wrappers.
 """
 
-import types
 import weakref
 
 import shiboken6
 from PySide6 import QtCore, QtWidgets
 
-from . import calls, enums, errors, real, signals
+from . import calls, enums, real, shells, signals
 
 # Python's own extras and Qt's names for things that PythonQt spells in another way.
 HIDDEN = {"tr", "connect", "disconnect", "emit", "receivers", "sender", "findChild", "findChildren", "property"}
-NONZERO_EMPTY = ("QLayout", "QMenu", "QLayoutItem")  # classes whose bool() is "not isEmpty()"
+# What bool() asks, by class, as PythonQt's generated wrappers for Qt 5.15 decide it; others are true.
+TRUTH = {
+    ("isEmpty", False): "QByteArray QDir QItemSelection QItemSelectionRange QKeySequence QLayout QLayoutItem QMenu "
+    "QPainterPath QPolygon QPolygonF QProcessEnvironment QRect QRectF QRegion QSize QSizeF QTextDocument "
+    "QTextDocumentFragment QTextFormat QTextList QTranslator QUrl QUrlQuery",
+    (
+        "isNull",
+        False,
+    ): "QBitmap QHostAddress QIcon QImage QLine QLineF QMargins QMarginsF QPicture QPixmap QPoint QPointF "
+    "QTextCursor QUuid QVector2D QVector3D QVector4D",
+    (
+        "isValid",
+        True,
+    ): "QColor QColorSpace QDate QDateTime QElapsedTimer QMetaEnum QMetaMethod QMetaProperty QModelIndex "
+    "QMovie QPersistentModelIndex QRegularExpression QSvgRenderer QTextBlock QTextTableCell QTime QTimeZone",
+}
+QUESTIONS = {name: key for key, names in TRUTH.items() for name in names.split()}
 
 _classes: dict[type, "Class"] = {}
 _alive: "weakref.WeakValueDictionary[int, Wrapper]" = weakref.WeakValueDictionary()
@@ -189,7 +204,7 @@ class Wrapper(metaclass=Class):
         if "_kind" in type(self).__dict__:
             made = calls.construct(kind, args)
         else:
-            made = calls.construct(shell_of(type(self), kind), args)
+            made = calls.construct(shells.shell_of(type(self), kind), args)
             object.__setattr__(self, "_object", made)
             made.pythonqt_wrapper = self
             return
@@ -240,14 +255,8 @@ class Wrapper(metaclass=Class):
         held = object.__getattribute__(self, "_object")
         if not shiboken6.isValid(held):
             return False
-        if isinstance(held, QtCore.QObject) and not any(held.inherits(name) for name in NONZERO_EMPTY):
-            return True
-        # As PythonQt's generator decides: isNull, then isEmpty, then isValid, where the class has one.
-        for question, wanted in (("isNull", False), ("isEmpty", False), ("isValid", True)):
-            asked = getattr(held, question, None)
-            if callable(asked):
-                return bool(asked()) is wanted
-        return True
+        question = next((QUESTIONS[kind.__name__] for kind in type(held).__mro__ if kind.__name__ in QUESTIONS), None)
+        return question is None or bool(getattr(held, question[0])()) is question[1]
 
     def __eq__(self, other) -> bool:
         if not isinstance(other, Wrapper):
@@ -285,48 +294,18 @@ def _member(wrapper, held, name: str):
         return special
     if name.startswith("_") or name in HIDDEN or name in calls.host_only(type(held)):
         return None
+    if enums.only_in_qt6(type(held), name):
+        return None
     if isinstance(held, QtCore.QObject) and signals.signatures(held, name):
         return signals.Signal(wrapper, name)
     kind = type(held)
     if getattr(kind, "pythonqt_shell", None) is not None:
         kind = kind.pythonqt_shell
     found = getattr(kind, name, None)
-    if found is None or enums.only_in_qt6(kind, name) or real.denied(kind.__mro__, name):
+    if found is None or real.denied(kind.__mro__, name):
         return None
     if enums.is_enum(found) or enums.is_enum_class(found):
         return enums.out(found)
     if isinstance(found, type):
         return class_of(found)
     return calls.Method(wrapper, kind, name) if callable(found) else None
-
-
-_shells: dict[type, type] = {}
-
-
-def shell_of(cls: type, kind: type) -> type:
-    """A PySide6 class that hands virtual calls to the methods of a module's subclass of a Qt class."""
-    if cls not in _shells:
-        body = {"pythonqt_shell": kind, "pythonqt_wrapper": None}
-        for base in cls.__mro__:
-            if base is Wrapper or "_kind" in base.__dict__:
-                break
-            for name, function in base.__dict__.items():
-                if isinstance(function, types.FunctionType) and not name.startswith("__") and hasattr(kind, name):
-                    body.setdefault(name, _virtual(name, kind))
-        _shells[cls] = type(kind)(cls.__name__, (kind,), body)
-    return _shells[cls]
-
-
-def _virtual(name: str, kind: type):
-    def called(self, *args):
-        wrapper = self.pythonqt_wrapper
-        if wrapper is None:  # during construction
-            return getattr(kind, name)(self, *args)
-        try:
-            return unwrap(getattr(wrapper, name)(*[wrap(one) for one in args]))
-        except Exception as error:
-            errors.collect(error, f"{type(wrapper).__name__}.{name}")
-            return getattr(kind, name)(self, *args)
-
-    called.__name__ = name
-    return called

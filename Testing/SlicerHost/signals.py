@@ -5,7 +5,7 @@ import types
 import shiboken6
 from PySide6 import QtCore
 
-from . import calls, errors, pythonqt, qt5
+from . import calls, enums, errors, pythonqt, qt5
 
 _receivers: list["Receiver"] = []
 
@@ -25,7 +25,8 @@ def table(held) -> dict[str, str]:
         method = meta.method(index)
         if method.methodType() == QtCore.QMetaMethod.MethodType.Signal:
             signature = bytes(method.methodSignature()).decode()
-            if signature.split("(")[0] not in hidden:
+            name = signature.split("(")[0]
+            if name not in hidden and not enums.only_in_qt6(type(held), name):
                 found[signature] = signature
     return found | named
 
@@ -179,8 +180,10 @@ class Signal:
         fitting = [s for s in signatures(held, self._name) if _count(s) == len(args)]
         if len(fitting) != 1:
             raise ValueError(f"{self._name}: {len(fitting)} signals take {len(args)} arguments")
-        inner = table(held)[fitting[0]].split("(")[0]
-        getattr(held, inner).emit(*[pythonqt.unwrap(one) for one in args])
+        name, _, types_ = table(held)[fitting[0]].rstrip(")").partition("(")
+        one = getattr(held, name)
+        overloaded = len(signatures(held, self._name)) > 1 and name == self._name
+        (one[types_] if overloaded and types_ else one).emit(*[pythonqt.unwrap(one) for one in args])
 
     __call__ = emit
 

@@ -11,6 +11,8 @@ from PySide6.QtGui import QColor, QFont, QImage, QPainter
 from PySide6.QtWidgets import QWidget
 from vtk.util.numpy_support import vtk_to_numpy
 
+from .observing import observe
+
 BUTTONS = {
     Qt.MouseButton.LeftButton: "Left",
     Qt.MouseButton.MiddleButton: "Middle",
@@ -31,7 +33,10 @@ class qMRMLSliceView(QWidget):
         self._window.AddRenderer(self._renderer)
         self._interactor = vtk.vtkGenericRenderWindowInteractor()
         self._interactor.SetRenderWindow(self._window)
-        self._tag = logic.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: self.update())
+        self._tag = observe(logic, vtk.vtkCommand.ModifiedEvent, self, "_changed")
+
+    def _changed(self, caller, event) -> None:
+        self.update()
 
     def _picture(self) -> np.ndarray | None:
         """(rows, columns, 3 or 4) uint8, first row at the bottom, or None where nothing is shown."""
