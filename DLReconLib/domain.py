@@ -134,18 +134,23 @@ def summarise(rows: list[tuple[str, dict[str, float]]], points: int = 64) -> dic
     apart[subjects[:, None] == subjects[chosen][None]] = np.inf
     return {
         "features": names,
-        "mean": _rounded(mean, 4),
-        "white": [_rounded(row, 3) for row in white],
-        "points": [_rounded(row, 2) for row in spots[chosen]],
+        "mean": _row(mean, 4),
+        "white": [_row(row, 3) for row in white],
+        "points": [_row(row, 2) for row in spots[chosen]],
         "limit": round(float(np.quantile(apart.min(1), 0.99)), 3),
-        "low": _rounded(table.min(0), 3),
-        "high": _rounded(table.max(0), 3),
+        "low": _row(table.min(0), 3),
+        "high": _row(table.max(0), 3),
         "images": len(rows),
     }
 
 
-def _rounded(values: Array, digits: int) -> list[float]:
-    return [round(float(v), digits) for v in values]
+def _row(values: Array, digits: int) -> str:
+    """Numbers by spaces: a card stays readable, however it is indented."""
+    return " ".join(f"{round(float(v), digits):g}" for v in values)
+
+
+def _numbers(row: str | list[str]) -> Array:
+    return np.array([float(n) for n in row.split()] if isinstance(row, str) else [_numbers(r) for r in row])
 
 
 def distance(array: Array, card: ModelCard) -> Domain | None:
@@ -153,11 +158,15 @@ def distance(array: Array, card: ModelCard) -> Domain | None:
     known = card.trust.get("domain")
     if not known:
         return None
-    found = features(array, card)
+    return measure(features(array, card), known)
+
+
+def measure(found: dict[str, float], known: dict[str, Any]) -> Domain:
+    """The distance of an image with these features; known: as summarise() gives it."""
     values = np.array([found[n] for n in known["features"]])
-    low, high = np.array(known["low"]), np.array(known["high"])
-    here = np.array(known["white"]) @ (values - np.array(known["mean"]))
-    score = float(np.linalg.norm(np.array(known["points"]) - here, axis=1).min()) / known["limit"]
+    low, high = _numbers(known["low"]), _numbers(known["high"])
+    here = _numbers(known["white"]) @ (values - _numbers(known["mean"]))
+    score = float(np.linalg.norm(_numbers(known["points"]) - here, axis=1).min()) / known["limit"]
     middle_off = np.abs(values - (low + high) / 2) / ((high - low) / 2 + 0.02)
     worst = int(middle_off.argmax())
     return Domain(score, known["features"][worst], float(values[worst]), float(low[worst]), float(high[worst]))

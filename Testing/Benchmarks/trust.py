@@ -25,7 +25,7 @@ from trust_failures import FAILURES, contrasts, plant, strangers  # noqa: E402
 from trust_fit import calibrate, check, domain, limits, parts, samples, write_card  # noqa: E402
 from trust_tables import draw_calibration, write_tables  # noqa: E402
 
-from DLReconLib.domain import distance  # noqa: E402
+from DLReconLib.domain import distance, measure  # noqa: E402
 from DLReconLib.inference import Model  # noqa: E402
 from DLReconLib.models import find_card  # noqa: E402
 from DLReconLib.pipeline import reconstruct  # noqa: E402
@@ -70,8 +70,8 @@ def fit_cards(options: argparse.Namespace) -> None:
         write_card(card, {"domain": domain(modality, options.data)})
         held: list[Run] = []
         for role in ("validation", "train"):
-            methods = (name, *LEAST_GAIN) if role == "validation" else (name,)
-            held += runs(modality, role, options.data, store, methods, spread=role == "validation", quick=options.quick)
+            methods, spread = (name, *LEAST_GAIN), role == "validation"
+            held += runs(modality, role, options.data, store, methods, spread=spread, quick=options.quick)
             say(f"{name}: {role} done")
         checked = [check(run) for run in held if good(run)]
         own = [c for c in checked if c.run.card.id == name]
@@ -219,15 +219,8 @@ def real_scores(modality: str, options: argparse.Namespace) -> dict[str, list[fl
     card = find_card(MODELS[modality])
     found = {}
     for role in ("validation", "test"):
-        found[role] = [score(row, card) for _, row in samples(modality, role, options.data)]
+        found[role] = [measure(row, card.trust["domain"]).score for _, row in samples(modality, role, options.data)]
     return found
-
-
-def score(row: dict[str, float], card: Any) -> float:
-    known = card.trust["domain"]
-    values = np.array([row[n] for n in known["features"]])
-    here = np.array(known["white"]) @ (values - np.array(known["mean"]))
-    return float(np.linalg.norm(np.array(known["points"]) - here, axis=1).min()) / known["limit"]
 
 
 def judging_time() -> dict[str, float]:

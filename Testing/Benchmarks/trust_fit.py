@@ -51,8 +51,9 @@ def limits(good: list[Checked]) -> dict[str, list[float]]:
         if name in ("clipped", "untouched", "domain", "range") or not values:
             continue
         low, high = min(values), max(values)
-        room = MARGIN * (high - min(low, 0.0)) + 0.02
-        found[name] = [round(low - room, 3) if low < 0 else 0.0, round(high + room, 3)]
+        room = MARGIN * (max(high, 0.0) - min(low, 0.0)) + 0.02
+        least = round(min(low - room, 0.0), 3) if LIMITS[name][0] < 0 else 0.0
+        found[name] = [least, round(max(high + room, 0.0), 3)]
     return found
 
 
@@ -132,14 +133,6 @@ def write_card(card: ModelCard, trust: dict[str, Any]) -> None:
     path = card.folder / "card.json"
     values = json.loads(path.read_text(encoding="utf-8"))
     values["trust"] = {**values.get("trust", {}), **trust}
-    text = json.dumps(values, indent=2, ensure_ascii=False)
     temporary = path.with_suffix(".part")
-    temporary.write_text(flat(text) + "\n", encoding="utf-8")
+    temporary.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     temporary.replace(path)
-
-
-def flat(text: str) -> str:
-    """Lists of numbers on one line."""
-    import re
-
-    return re.sub(r"\[\s+((?:-?[\d.e+-]+,?\s+)+)\]", lambda m: "[" + " ".join(m.group(1).split()) + "]", text)
