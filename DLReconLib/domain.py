@@ -75,7 +75,8 @@ def features(array: Array, card: ModelCard) -> dict[str, float]:
         found["level"] = float(np.log10(spread + 1e-4))
     else:
         found["negative"] = float(np.mean(smooth < -0.05))
-    counts = np.histogram(inside, 64, (float(inside.min()), float(np.percentile(inside, 99.5)) + TINY))[0] / inside.size
+    least, most = float(inside.min()), float(np.percentile(inside, 99.5))
+    counts = np.histogram(inside, 64, (least, max(most, least + 1e-3)))[0] / inside.size
     found["entropy"] = float(-(counts[counts > 0] * np.log2(counts[counts > 0])).sum())
     return found | _gradients(part, smooth, full)
 

@@ -54,7 +54,7 @@ def identity_card(tmp_path: Path) -> Path:
     """A card that runs the identity network, for what the road does by itself."""
     values = ModelCard.read(Path(CARDS[0].folder)).to_dict()
     values |= {"id": "identity", "network": "identity", "arguments": {}, "weights": "", "sha256": "", "flat_mm": 0.0}
-    values |= {"offset": 0.0, "unit": 0.0, "reach": []}
+    values |= {"offset": 0.0, "unit": 0.0, "reach": [], "trust": {}}
     folder = tmp_path / "identity"
     folder.mkdir()
     (folder / "card.json").write_text(json.dumps(values))
