@@ -21,7 +21,7 @@ from DLReconLib.quality import quality
 from DLReconLib.result import Result
 from DLReconLib.transforms import LinearIntensity, SlicesFirst
 from DLReconLib.trust import judge
-from DLReconLib.uncertainty import PASSES, Calibration, error_deviation, flip_spread, local_noise
+from DLReconLib.uncertainty import PASSES, Calibration, error_deviation, flip_spread, noise_maps
 from DLReconLib.volume import Volume
 
 Array = np.ndarray
@@ -117,7 +117,7 @@ def reconstruct(
         inside += seconds
         if chosen.uncertainty:
             again = partial(lambda answer, flipped, which: answer(flipped, which)[0], answer)
-            deviations.append(deviation(plane, output, noise, card, chosen.strength, mask, again))
+            deviations.append(deviation(volume, plane, output, noise, card, chosen.strength, mask, again))
     array = outputs[0] if volume.array.ndim == 3 else np.stack(outputs, axis=3)
     if mask is not None and chosen.feather > 0:
         array = fade_in(array, volume, mask.array, chosen.feather)
@@ -152,15 +152,19 @@ def reconstruct(
 
 
 def deviation(
-    plane: Array, output: Array, noise: float, card: ModelCard, strength: float, mask: Volume | None, again: Callable
-) -> Array:
+    volume: Volume, plane: Array, output: Array, noise: float, card: ModelCard, strength: float, mask: Volume | None,
+    again: Callable,
+) -> Array:  # fmt: skip
     """Standard deviation of the error of one component, (k, j, i) float32; where nothing is changed, the noise."""
-    removed = np.subtract(plane, output, dtype=np.float32)
-    error = error_deviation(flip_spread(plane, output, again), removed, noise, Calibration.of_card(card), strength)
+    spread = flip_spread(plane, output, again)
+    first = SlicesFirst.of_grid(volume.geometry, plane.shape)
+    removed = np.subtract(plane, output, dtype=np.float32) / max(strength, 1e-3)
+    maps = noise_maps(first(plane), first(removed), noise, card)
+    error = error_deviation(first(spread), maps, Calibration.of_card(card), strength)
     if mask is not None:
-        keep = mask.array == 0
-        error[keep] = local_noise(removed, noise)[keep]
-    return error
+        keep = first(mask.array) == 0
+        error[keep] = maps.found[keep]
+    return np.ascontiguousarray(first.inverse(error))
 
 
 def assess(

@@ -29,6 +29,7 @@ from DLReconLib.domain import distance, measure  # noqa: E402
 from DLReconLib.inference import Model  # noqa: E402
 from DLReconLib.models import find_card  # noqa: E402
 from DLReconLib.pipeline import reconstruct  # noqa: E402
+from DLReconLib.uncertainty import Calibration, error_deviation  # noqa: E402
 
 HERE = Path(__file__).parent
 # Curvature diffusion and the median are good for much noise only; the Gaussian blurs edges always, which the light is
@@ -92,9 +93,8 @@ def coverage(held: list[Run]) -> list[dict[str, Any]]:
 
     rows = []
     for run in held:
-        known = run.card.trust["uncertainty"]
         error, spread, noise = parts(run)
-        deviation = np.sqrt((known["a"] * spread) ** 2 + (known["b"] * noise) ** 2)
+        deviation = error_deviation(spread, noise, Calibration.of_card(run.card))
         inside = {str(b): float(np.mean(np.abs(error) <= norm.ppf(0.5 + b / 2) * deviation)) for b in BANDS}
         bare = float(np.mean(np.abs(error) <= norm.ppf(0.95) * spread))
         rows.append({"run": run.name, "model": run.card.id, "inside": inside, "bare": bare})
@@ -182,7 +182,7 @@ def main() -> int:
         alarms = [{"run": c.run.name, "light": c.light, "by": list(c.reasons)} for c in known if c.light != "green"]
         learned = [c for c in known if c.run.card.learned]
         real = [check(run) for run in real_runs(modality, options)]
-        spoiled = deep[::2]
+        spoiled = deep
         record["models"][name] = {
             "good": len(known), "good_learned": len(learned), "alarms": alarms,
             "failures": [*failures(spoiled, options.quick), swapped(spoiled)], "sensitivity": sensitivity(spoiled),

@@ -20,9 +20,9 @@ from DLReconLib.models import ModelCard, find_card
 from DLReconLib.patches import locate
 from DLReconLib.transforms import SlicesFirst
 from DLReconLib.trust import LIMITS, judge
-from DLReconLib.uncertainty import fit, local_noise
+from DLReconLib.uncertainty import Noise, fit, noise_maps
 
-MARGIN = 0.25  # of the width of the range: other subjects differ from those that were looked at
+MARGIN = 0.25  # of the width of the range, for 100 runs: other subjects differ from those that were looked at
 CROPS = 9
 
 
@@ -43,17 +43,17 @@ def check(run: Run) -> Checked:
 
 
 def limits(good: list[Checked]) -> dict[str, list[float]]:
-    """Lowest and highest value of each check over good runs, with a margin; checks with limits of their own (shares
-    of the voxels, the domain) keep those."""
+    """Lowest and highest value of each check over good runs, with a margin that is larger the fewer runs there are;
+    checks with limits of their own (shares of the voxels, the domain) keep those."""
     found = {}
     for name in LIMITS:
         values = [c.values[name] for c in good if c.values.get(name) is not None]
         if name in ("clipped", "untouched", "domain", "range") or not values:
             continue
         low, high = min(values), max(values)
-        room = MARGIN * (max(high, 0.0) - min(low, 0.0)) + 0.02
-        least = round(min(low - room, 0.0), 3) if LIMITS[name][0] < 0 else 0.0
-        found[name] = [least, round(max(high + room, 0.0), 3)]
+        room = MARGIN * np.sqrt(100 / len(values)) * (max(high, 0.0) - min(low, 0.0)) + 0.02
+        least = round(float(min(low - room, 0.0)), 3) if LIMITS[name][0] < 0 else 0.0
+        found[name] = [least, round(float(max(high + room, 0.0)), 3)]
     return found
 
 
@@ -64,11 +64,11 @@ def calibrate(runs: list[Run], card: ModelCard) -> dict[str, Any]:
     return {"a": round(a, 3), "b": round(b, 3), "sha256": card.sha256}
 
 
-def parts(run: Run) -> tuple[Array, Array, Array]:
-    """Error, spread of the passes and local noise of the voxels that are not air, each (n,)."""
+def parts(run: Run) -> tuple[Array, Array, Noise]:
+    """Error, spread of the passes and noise of the voxels that are not air, each (n,)."""
     mask = body(run.clean, run.card)
-    removed = run.source.array - run.result.array
-    return (run.result.array - run.clean)[mask], run.spread[mask], local_noise(removed, run.noise)[mask]
+    maps = noise_maps(run.source.array, run.source.array - run.result.array, run.noise, run.card)
+    return (run.result.array - run.clean)[mask], run.spread[mask], Noise(maps.found[mask], maps.left[mask])
 
 
 def domain(modality: str, data: Path) -> dict[str, Any]:

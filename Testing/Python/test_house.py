@@ -37,7 +37,7 @@ ALLOWED = {
                  "uncertainty", "volume"},
     "trust": {"domain", "models", "residuals", "transforms", "views", "volume"},
     "domain": {"models", "transforms", "views"},
-    "uncertainty": {"models"},
+    "uncertainty": {"models", "views"},
     "explain": {"inference", "pipeline", "progress", "result", "transforms", "volume"},
     "residuals": {"views"},
     "views": {"models", "quality"},

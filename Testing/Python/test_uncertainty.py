@@ -7,7 +7,8 @@ import pytest
 from conftest import noisy_phantom
 
 from DLReconLib import reconstruct
-from DLReconLib.uncertainty import BAND, FLIPS, Calibration, error_deviation, fit, flip_spread, local_noise
+from DLReconLib.models import find_card
+from DLReconLib.uncertainty import BAND, FLIPS, Calibration, Noise, error_deviation, fit, flip_spread, noise_maps
 
 
 def test_spread_of_a_method_that_treats_mirrored_images_alike_is_zero() -> None:
@@ -25,34 +26,53 @@ def test_spread_is_the_standard_deviation_of_the_passes() -> None:
     np.testing.assert_allclose(flip_spread(plane, answers[0], again), answers.std(0, ddof=1), rtol=1e-4)
 
 
-def test_local_noise_follows_the_residual_and_keeps_the_level() -> None:
-    rng = np.random.default_rng(2)
-    removed = rng.standard_normal((6, 64, 64)).astype(np.float32)
-    removed[:, :, 32:] *= 2
-    local = local_noise(removed, 10.0)
-    assert np.median(local[:, :, 40:]) / np.median(local[:, :, :24]) == pytest.approx(2, rel=0.1)
-    assert 7 < np.median(local) < 14
+CARD = find_card("classical/gaussian")
 
 
-def test_noise_that_was_left_in_counts() -> None:
-    removed = np.random.default_rng(3).standard_normal((4, 32, 32)).astype(np.float32)
-    calibration = Calibration(1.0, 0.5, True)
-    nothing = error_deviation(np.zeros_like(removed), removed, 1.0, calibration, strength=0.0)
-    everything = error_deviation(np.zeros_like(removed), removed, 1.0, calibration, strength=1.0)
-    assert np.median(nothing) == pytest.approx(2 * np.median(everything), rel=0.01)
+def noisy_plane(level: float) -> tuple[np.ndarray, np.ndarray]:
+    """A constant image with noise, twice as large on its right half; and that noise."""
+    noise = level * np.random.default_rng(2).standard_normal((6, 64, 64)).astype(np.float32)
+    noise[:, :, 32:] *= 2
+    return 1000 + noise, noise
+
+
+def test_noise_follows_the_residual_and_keeps_the_level() -> None:
+    source, noise = noisy_plane(10)
+    found = noise_maps(source, noise, 15.0, CARD).found
+    assert np.median(found[:, :, 40:]) / np.median(found[:, :, :24]) == pytest.approx(2, rel=0.1)
+    assert 10 < np.median(found) < 20
+
+
+def test_noise_that_was_not_removed_is_left() -> None:
+    source, noise = noisy_plane(10)
+    level = float(noise.std())
+    assert np.median(noise_maps(source, noise, level, CARD).left) < 0.3 * level
+    assert np.median(noise_maps(source, 0.6 * noise, level, CARD).left) == pytest.approx(0.8 * level, rel=0.2)
+
+
+def test_noise_that_the_method_missed_counts() -> None:
+    source, noise = noisy_plane(10)
+    assert np.median(noise_maps(source, 0.1 * noise, 1.0, CARD).left) > 5
+
+
+def test_strength_of_zero_leaves_all_of_the_noise() -> None:
+    source, noise = noisy_plane(10)
+    maps = noise_maps(source, noise, float(noise.std()), CARD)
+    nothing = error_deviation(np.zeros_like(noise), maps, Calibration(1.0, 0.5, True), strength=0.0)
+    np.testing.assert_allclose(nothing, maps.found, rtol=1e-5)
 
 
 def test_fit_finds_the_scale_that_covers_ninety_percent() -> None:
     rng = np.random.default_rng(4)
     spreads = [rng.uniform(0.1, 1, 20000) for _ in range(4)]
-    noises = [np.full(20000, level) for level in (0.5, 1, 2, 4)]
+    noises = [Noise(np.full(20000, level), np.full(20000, 0.3 * level)) for level in (0.5, 1, 2, 4)]
     errors = [
-        rng.standard_normal(20000) * np.sqrt((3 * s) ** 2 + (0.5 * n) ** 2)
+        rng.standard_normal(20000) * np.sqrt((3 * s) ** 2 + (0.5 * n.found) ** 2 + n.left**2)
         for s, n in zip(spreads, noises, strict=True)
     ]
-    a, b = fit(errors, spreads, noises)
+    calibration = Calibration(*fit(errors, spreads, noises), True)
     for e, s, n in zip(errors, spreads, noises, strict=True):
-        assert 0.85 < np.mean(np.abs(e) <= BAND * np.sqrt((a * s) ** 2 + (b * n) ** 2)) < 0.95
+        assert 0.87 < np.mean(np.abs(e) <= BAND * error_deviation(s, n, calibration)) < 0.93
 
 
 def test_result_carries_the_map_and_is_the_same_with_and_without_it() -> None:
@@ -68,7 +88,7 @@ def test_result_carries_the_map_and_is_the_same_with_and_without_it() -> None:
     assert result.provenance["uncertainty"]["passes"] == 1 + len(FLIPS)
 
 
-def test_map_is_in_the_unit_of_the_image(identity_card: Path) -> None:
+def test_map_is_in_the_unit_of_the_image() -> None:
     volume = noisy_phantom("MR")
     double = volume.with_array(volume.array * 2)
     maps = [reconstruct(v, model="classical/gaussian", judge=False, uncertainty=True) for v in (volume, double)]
