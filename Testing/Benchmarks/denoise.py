@@ -58,6 +58,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rivals-venv", type=Path, default=HERE.parents[1] / "build" / "rivals-venv")
     parser.add_argument("--precision", default="auto", choices=("auto", "float32", "bfloat16"))
     parser.add_argument("--no-classical", action="store_true", help="leave out our own classical methods")
+    parser.add_argument("--no-large", action="store_true", help="leave out the volume of 512 x 512 x 600 (10 minutes)")
     parser.add_argument("--warm", action="store_true", help="only fill the cache of the rivals")
     parser.add_argument("--cards", action="store_true", help="put the figures of an earlier run into the models' cards")
     parser.add_argument("--render", action="store_true", help="only write the tables of an earlier run")
@@ -218,7 +219,8 @@ def main() -> int:
         if "speed" in groups:
             from speed import measure_speed
 
-            record["speed"] = measure_speed(Path(options.data), python, Path(folder), options.threads, options.quick)
+            size = (options.quick, not options.no_large)
+            record["speed"] = measure_speed(Path(options.data), python, Path(folder), options.threads, *size)
     record["environment"]["seconds"] = time.perf_counter() - started
     record["summary"] = summary(record["scores"])
     options.out.mkdir(parents=True, exist_ok=True)
