@@ -16,6 +16,7 @@ from torch.nn import functional
 from DLReconLib.networks.shrinkage import Shrinkage
 
 CONDITIONS = 3  # noise level, level times correlation, Rician bias
+CELLS = 8  # layers of the noise estimator that see voxels; the others see cells
 BOUND = 8.0  # the largest change, in standard deviations of the noise: noise is hardly ever larger
 TINY = 1e-6
 
@@ -55,27 +56,11 @@ def split(x: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     return (x.float() - mean).to(dtype), mean
 
 
-class CellBlock(nn.Module):
-    """x + C2 relu(C1 x), the image going on at its edges as it ends."""
+class NoiseEstimator(nn.Module):
+    """What noise is in the image? Features of cells of 8 x 8 x 8 voxels, compared with those of the cells around: noise
+    varies slowly in space, anatomy does not."""
 
     def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.first = nn.Conv3d(channels, channels, 3, padding=1, padding_mode="replicate", bias=False)
-        self.second = nn.Conv3d(channels, channels, 3, padding=1, padding_mode="replicate", bias=False)
-        nn.init.zeros_(self.second.weight)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.second(functional.relu(self.first(x)))
-
-
-class NoiseEstimator(nn.Module):
-    """What noise is in the image?
-
-    Features of cells of 8 x 8 x 8 voxels are compared with those of the cells around, since noise varies slowly
-    in space and anatomy does not.
-    """
-
-    def __init__(self, channels: int, blocks: int = 3) -> None:
         super().__init__()
         self.layers = nn.Sequential(
             conv(9, channels),
@@ -85,8 +70,11 @@ class NoiseEstimator(nn.Module):
             conv(channels, 2 * channels),
             nn.ReLU(),
             conv(2 * channels, 2 * channels, 2, 2),
+            nn.ReLU(),
+            conv(2 * channels, 2 * channels),
+            nn.ReLU(),
+            conv(2 * channels, 2, 1),
         )
-        self.cells = nn.Sequential(*(CellBlock(2 * channels) for _ in range(blocks)), conv(2 * channels, 2, 1))
 
     def features(self, x: Tensor) -> Tensor:
         """Of an image or a piece of one, (N, 1, D, H, W): (N, C, D/8, H/8, W/8) float32."""
@@ -96,14 +84,13 @@ class NoiseEstimator(nn.Module):
         spread = folded.abs().mean(1, keepdim=True)
         level = functional.avg_pool3d(mean, 2).abs()  # float32: averages in bfloat16 do not exist on the CPU
         darkness = spread * (spread / (level + spread + TINY))
-        return functional.relu(self.layers(torch.cat([folded, darkness.to(folded.dtype)], 1)).float())
+        return self.layers[:CELLS](torch.cat([folded, darkness.to(folded.dtype)], 1)).float()
 
     def settle(self, features: Tensor) -> Tensor:
         """The noise, from the features of an image, those of its pieces put together: (N, 2, D/8, H/8, W/8) float32,
         standard deviation, and the same times the correlation between in-plane neighbours; in the unit of the
         input, both >= 0."""
-        with torch.autocast(features.device.type, enabled=False):
-            found = self.cells(features.to(self.cells[-1].weight.dtype)).float().abs()
+        found = self.layers[CELLS:](features.to(self.layers[0].weight.dtype)).float().abs()
         # The mean over 3 x 3 x 3 cells steadies the estimate.
         padded = functional.pad(found, (1, 1, 1, 1, 1, 1), mode="replicate")
         return functional.avg_pool3d(padded, 3, 1)
