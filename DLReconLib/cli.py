@@ -319,11 +319,11 @@ def report(arguments: argparse.Namespace) -> int:
 
 def metrics(arguments: argparse.Namespace) -> int:
     from DLReconLib.evaluation import measure
-    from DLReconLib.figures import as_text
+    from DLReconLib.quality.figures import as_text
 
     figures = measure(arguments.image, arguments.reference, arguments.mask, arguments.peak, arguments.labels)
     if arguments.plots:
-        from DLReconLib.plots import save_plots
+        from DLReconLib.quality.plots import save_plots
 
         for path in save_plots(figures["curves"], arguments.plots):
             print(f"dlrecon: {path}", file=sys.stderr)

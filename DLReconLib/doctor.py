@@ -7,10 +7,10 @@ import sys
 import tempfile
 from typing import Any
 
+from DLReconLib.dependencies.packages import State
+from DLReconLib.dependencies.packages import examine as examine_packages
+from DLReconLib.dependencies.remedies import import_remedy
 from DLReconLib.models import ModelError, list_cards
-from DLReconLib.packages import State
-from DLReconLib.packages import examine as examine_packages
-from DLReconLib.remedies import import_remedy
 
 
 def finding(what: str, ok: bool, found: object, mend: str = "", optional: bool = False) -> dict[str, Any]:

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from DLReconLib.edges import edge_spread, falls_to, find_edges, mtf, ringing
-from DLReconLib.intervals import bootstrap
 from DLReconLib.io import read_volume
 from DLReconLib.metrics import METRICS, ms_ssim_scales, noise_sigma, ssim_map
 from DLReconLib.quality import air_level, blocks, figures_of_blocks, middle_slices, tissue_of
-from DLReconLib.spectrum import air_sigma, local_noise, noise_spectrum, quiet_patches
-from DLReconLib.tissues import bias_fit, cells, cnr_of, inner, tissue_regions
+from DLReconLib.quality.edges import edge_spread, falls_to, find_edges, mtf, ringing
+from DLReconLib.quality.intervals import bootstrap
+from DLReconLib.quality.spectrum import air_sigma, local_noise, noise_spectrum, quiet_patches
+from DLReconLib.quality.tissues import bias_fit, cells, cnr_of, inner, tissue_regions
 from DLReconLib.volume import Volume
 
 Array = np.ndarray

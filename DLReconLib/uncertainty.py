@@ -19,7 +19,7 @@ import numpy as np
 from scipy import ndimage
 
 from DLReconLib.models import ModelCard
-from DLReconLib.views import MOST, air_limit, middle, noise_level
+from DLReconLib.trust.views import MOST, air_limit, middle, noise_level
 
 Array = np.ndarray
 # Axes (of k, j, i) that are mirrored in each further pass.

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import IO, Any
 
 import DLReconLib
+from DLReconLib.client.protocol import PROTOCOL, decode, encode, receive_volume, send_volume
 from DLReconLib.progress import Cancelled
-from DLReconLib.protocol import PROTOCOL, decode, encode, receive_volume, send_volume
 
 PULSE = 1.0  # seconds
 OFTEN = 0.05  # seconds between two reports of progress

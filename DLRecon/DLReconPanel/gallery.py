@@ -137,7 +137,7 @@ class Gallery:
         self._nodes, self.original = [], None
 
     def _take(self, entry):
-        from DLReconLib.ranking import error_left
+        from DLReconLib.quality.ranking import error_left
 
         job = entry.job
         entry.state = {"queued": "waiting"}.get(job.state, job.state)

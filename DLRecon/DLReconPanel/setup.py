@@ -9,7 +9,7 @@ from slicer.i18n import tr as _
 @functools.lru_cache(maxsize=1)
 def missing():
     """What is not as it should be, of all that learned models need: [packages.State]. Asked once; see forget()."""
-    from DLReconLib.packages import examine
+    from DLReconLib.dependencies.packages import examine
 
     return tuple(state for state in examine("learned") if not state.ok)
 

@@ -25,10 +25,10 @@ from trust_failures import FAILURES, contrasts, plant, strangers  # noqa: E402
 from trust_fit import calibrate, check, domain, limits, parts, samples, write_card  # noqa: E402
 from trust_tables import draw_calibration, write_tables  # noqa: E402
 
-from DLReconLib.domain import distance, measure  # noqa: E402
 from DLReconLib.inference import Model  # noqa: E402
 from DLReconLib.models import find_card  # noqa: E402
 from DLReconLib.pipeline import reconstruct  # noqa: E402
+from DLReconLib.trust.domain import distance, measure  # noqa: E402
 from DLReconLib.uncertainty import Calibration, error_deviation  # noqa: E402
 
 HERE = Path(__file__).parent

@@ -14,12 +14,12 @@ from cases import Array, block_average, generator
 from trust_cases import MODELS, ZOO, Run, body
 
 from DLReconLib import degradations
-from DLReconLib.domain import features, summarise
 from DLReconLib.io import read_volume
 from DLReconLib.models import ModelCard, find_card
 from DLReconLib.patches import locate
 from DLReconLib.transforms import SlicesFirst
 from DLReconLib.trust import LIMITS, judge
+from DLReconLib.trust.domain import features, summarise
 from DLReconLib.uncertainty import Noise, fit, noise_maps
 
 MARGIN = 0.25  # of the width of the range, for 100 runs: other subjects differ from those that were looked at

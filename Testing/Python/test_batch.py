@@ -20,8 +20,8 @@ from test_io import write_dicom
 
 from DLReconLib import Cancelled, read_series, read_volume, reconstruct, write_series, write_volume
 from DLReconLib.batch import Outcome, run_batch, table
-from DLReconLib.cases import find_cases
-from DLReconLib.manifest import Manifest
+from DLReconLib.batch.cases import find_cases
+from DLReconLib.batch.manifest import Manifest
 from DLReconLib.volume import Volume
 
 FAST = {"model": "classical/gaussian", "judge": False}

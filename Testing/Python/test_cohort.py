@@ -10,11 +10,11 @@ from conftest import noisy_phantom, oblique, phantom
 
 from DLReconLib.cli import main
 from DLReconLib.cohort import Outcome, dice, evaluate_cohort, run_plan
-from DLReconLib.cohort_plan import read_plan
-from DLReconLib.cohort_statistics import reach, summarise
-from DLReconLib.intervals import bootstrap, holm, of_mean, wilcoxon
+from DLReconLib.cohort.plan import read_plan
+from DLReconLib.cohort.statistics import reach, summarise
 from DLReconLib.io import write_volume
 from DLReconLib.progress import Cancelled
+from DLReconLib.quality.intervals import bootstrap, holm, of_mean, wilcoxon
 from DLReconLib.volume import Geometry, Volume
 
 SHAPE = (6, 40, 44)

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from DLReconLib import dependencies, packages
-from DLReconLib.dependencies import DependencyError, Step, install, plan
-from DLReconLib.packages import PACKAGES, State, examine, look
+from DLReconLib import dependencies
+from DLReconLib.dependencies import DependencyError, Step, install, packages, plan
+from DLReconLib.dependencies.packages import PACKAGES, State, examine, look
+from DLReconLib.dependencies.remedies import import_remedy, install_remedy
+from DLReconLib.dependencies.wheels import Wheel, lacking, satisfies, split
 from DLReconLib.progress import Cancelled
-from DLReconLib.remedies import import_remedy, install_remedy
-from DLReconLib.wheels import Wheel, lacking, satisfies, split
 
 ROOT = Path(__file__).parents[2]
 BY_NAME = {package.name: package for package in PACKAGES}

@@ -274,7 +274,7 @@ def test_missing_slice_and_doubled_slice_are_refused(tmp_path: Path) -> None:
 
 
 def test_failure_half_way_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from DLReconLib import derived_tags
+    from DLReconLib.derived import tags as derived_tags
 
     source, whole, count = make_series(tmp_path / "in", "MR"), derived_tags.save, []
 

@@ -453,7 +453,7 @@ class TestSoftware:
     @pytest.fixture
     def no_torch(self, monkeypatch, tmp_path):
         """torch cannot be found by the panel, nor imported by the worker."""
-        from DLReconLib import packages
+        from DLReconLib.dependencies import packages
 
         look = packages.look
 

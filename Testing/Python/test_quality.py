@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 from scipy import ndimage, special
 
-from DLReconLib.edges import falls_to, find_edges, mtf, ringing
 from DLReconLib.evaluation import figures_of
-from DLReconLib.figures import as_text
-from DLReconLib.intervals import bootstrap
 from DLReconLib.io import read_volume
 from DLReconLib.metrics import cnr
-from DLReconLib.plots import save_plots
 from DLReconLib.quality import blocks, figures_of_blocks, quality
-from DLReconLib.spectrum import air_sigma, noise_map, noise_spectrum
-from DLReconLib.tissues import bias_fit, cells, cnr_of, inner, otsu
+from DLReconLib.quality.edges import falls_to, find_edges, mtf, ringing
+from DLReconLib.quality.figures import as_text
+from DLReconLib.quality.intervals import bootstrap
+from DLReconLib.quality.plots import save_plots
+from DLReconLib.quality.spectrum import air_sigma, noise_map, noise_spectrum
+from DLReconLib.quality.tissues import bias_fit, cells, cnr_of, inner, otsu
 from DLReconLib.volume import Volume
 
 

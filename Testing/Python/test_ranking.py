@@ -6,7 +6,7 @@ from conftest import phantom
 from scipy import ndimage
 
 from DLReconLib.metrics import tissue_mask
-from DLReconLib.ranking import error_left
+from DLReconLib.quality.ranking import error_left
 
 SIGMA = 20.0
 

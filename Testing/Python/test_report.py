@@ -21,7 +21,7 @@ from DLReconLib import read_volume, write_series, write_volume
 from DLReconLib.cli import main
 from DLReconLib.replay import read_record
 from DLReconLib.report import images_of, report
-from DLReconLib.report_pictures import planes, png, window_of
+from DLReconLib.report.pictures import planes, png, window_of
 from DLReconLib.volume import Geometry, Volume
 
 FAST = ("--model", "classical/gaussian", "--progress", "none")

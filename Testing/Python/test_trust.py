@@ -10,11 +10,11 @@ from conftest import noisy_phantom, phantom
 from scipy import ndimage
 
 from DLReconLib import reconstruct
-from DLReconLib.domain import distance, features, summarise
 from DLReconLib.models import ModelCard, find_card
-from DLReconLib.residuals import spots
 from DLReconLib.trust import judge, structure_map
-from DLReconLib.views import Pair, noise_level
+from DLReconLib.trust.domain import distance, features, summarise
+from DLReconLib.trust.residuals import spots
+from DLReconLib.trust.views import Pair, noise_level
 from DLReconLib.volume import Geometry, Volume
 
 SHAPE = (24, 72, 72)

@@ -15,8 +15,8 @@ from conftest import noisy_phantom, oblique
 
 from DLReconLib import Cancelled, reconstruct
 from DLReconLib.client import Client, Job, WorkerError
+from DLReconLib.client.protocol import encode
 from DLReconLib.models import ZOO
-from DLReconLib.protocol import encode
 from DLReconLib.volume import Volume
 
 FAST = {"model": "classical/gaussian"}
@@ -54,7 +54,7 @@ def act(patch, sigma, deed):
 """
 SITE = """
 import os
-import DLReconLib.networks, DLReconLib.protocol as protocol
+import DLReconLib.networks, DLReconLib.client.protocol as protocol
 os.write(1, b"welcome to this machine, no line end")
 DLReconLib.networks.CLASSICAL["deeds"] = "deeds:act"
 if os.environ.get("SPOIL") == "protocol":

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from DLReconLib import residuals
-from DLReconLib.domain import distance
 from DLReconLib.models import ModelCard
 from DLReconLib.transforms import SlicesFirst
-from DLReconLib.views import TINY, Pair, Views, air_limit, noise_level, views
+from DLReconLib.trust import residuals
+from DLReconLib.trust.domain import distance
+from DLReconLib.trust.views import TINY, Pair, Views, air_limit, noise_level, views
 from DLReconLib.volume import Volume
 
 Array = np.ndarray

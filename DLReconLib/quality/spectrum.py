@@ -139,7 +139,7 @@ def air_sigma(image: Array) -> float | None:
     None where there is no such background, where it is padded with exact zeros, negative (not a magnitude), or not
     distributed as noise is (its mean is not within 0.04 of 0.886 of its root mean square).
     """
-    from DLReconLib.tissues import otsu
+    from DLReconLib.quality.tissues import otsu
 
     if image.min() < 0:
         return None

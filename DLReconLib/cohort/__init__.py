@@ -6,18 +6,18 @@ from typing import Any
 
 import numpy as np
 
-from DLReconLib.cohort_page import as_csv, as_page, as_words, summary_csv
-from DLReconLib.cohort_plan import INPUT, Case, CohortPlan, Method, find_image, read_plan
-from DLReconLib.cohort_statistics import FigureResult, Table, summarise
+from DLReconLib.cohort.page import as_csv, as_page, as_words, summary_csv
+from DLReconLib.cohort.plan import INPUT, Case, CohortPlan, Method, find_image, read_plan
+from DLReconLib.cohort.statistics import FigureResult, Table, summarise
 from DLReconLib.evaluation import check, figures_of, range_of
-from DLReconLib.figures import FIGURES
 from DLReconLib.inference import Model
 from DLReconLib.io import read_volume
 from DLReconLib.models import find_card
 from DLReconLib.outputs import json_text, write_text
 from DLReconLib.pipeline import Options, reconstruct
 from DLReconLib.progress import Progress, silent
-from DLReconLib.tissues import otsu
+from DLReconLib.quality.figures import FIGURES
+from DLReconLib.quality.tissues import otsu
 from DLReconLib.volume import Volume
 
 Array = np.ndarray

@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from DLReconLib.models import ModelCard
 from DLReconLib.transforms import LinearIntensity
-from DLReconLib.views import TINY, binned, middle, noise_level
+from DLReconLib.trust.views import TINY, binned, middle, noise_level
 
 Array = np.ndarray
 MOST = 400_000

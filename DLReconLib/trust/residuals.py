@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import fft, ndimage
 
-from DLReconLib.views import TINY, Pair, cells, noise_level
+from DLReconLib.trust.views import TINY, Pair, cells, noise_level
 
 Array = np.ndarray
 SCALES = (0.7, 1.2, 2.0, 3.5)

@@ -8,8 +8,8 @@ from html import escape
 from typing import Any
 
 import DLReconLib
-from DLReconLib.cohort_statistics import Comparison, FigureResult, reach
-from DLReconLib.figures import AGAINST, FIGURES, NOISE, STRUCTURE, TASK, Figure
+from DLReconLib.cohort.statistics import Comparison, FigureResult, reach
+from DLReconLib.quality.figures import AGAINST, FIGURES, NOISE, STRUCTURE, TASK, Figure
 
 SHORT = ("psnr", "ssim", "noise_sigma", "snr", "mtf50", "dice")
 GROUPS = {"Task": TASK, "Against the reference": AGAINST, "Noise": NOISE, "Structure": STRUCTURE}
@@ -138,7 +138,7 @@ def _verdict(found: Comparison) -> str:
 
 def _figure(result: FigureResult, about: Figure, said: str) -> str:
     """One figure of all methods; `said`: the warning that the page has given already."""
-    from DLReconLib.plots import draw_boxes
+    from DLReconLib.quality.plots import draw_boxes
 
     way = {1: "more is better", -1: "less is better", 0: "no better direction"}[about.better]
     unit = f", {about.unit}" if about.unit else ""
@@ -202,7 +202,7 @@ def _short(outcome: Any, said: str) -> str:
 
 def _curves(outcome: Any) -> str:
     """MTF and noise power of each method, the mean over its cases."""
-    from DLReconLib.plots import draw_mtf, draw_nps
+    from DLReconLib.quality.plots import draw_mtf, draw_nps
 
     pictures = []
     for kind, key, draw in (("mtf", "mtf", draw_mtf), ("nps", "power", draw_nps)):

@@ -15,7 +15,8 @@ import numpy as np
 import pydicom
 from pydicom.valuerep import format_number_as_ds
 
-from DLReconLib import derived_tags, headers
+from DLReconLib import headers
+from DLReconLib.derived import tags as derived_tags
 from DLReconLib.volume import Volume
 
 CLASSES = {

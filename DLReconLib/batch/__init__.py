@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import DLReconLib
-from DLReconLib.batch_page import draw, page
-from DLReconLib.cases import Case, file_digest, find_cases
+from DLReconLib.batch.cases import Case, file_digest, find_cases
+from DLReconLib.batch.manifest import Manifest
+from DLReconLib.batch.page import draw, page
 from DLReconLib.claims import extension
 from DLReconLib.client import Client
 from DLReconLib.io import read_series, read_volume, write_series, write_volume
-from DLReconLib.manifest import Manifest
 from DLReconLib.models import find_card
 from DLReconLib.outputs import check_png, json_text, write_text
 from DLReconLib.progress import Progress, silent

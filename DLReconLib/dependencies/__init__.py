@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from DLReconLib.packages import (
+from DLReconLib.dependencies.packages import (
     CUDA_DISK,
     CUDA_DOWNLOAD,
     Package,
@@ -28,9 +28,9 @@ from DLReconLib.packages import (
     needed,
     site_folder,
 )
+from DLReconLib.dependencies.remedies import install_remedy
+from DLReconLib.dependencies.wheels import download_command, lacking
 from DLReconLib.progress import Cancelled, Progress, silent
-from DLReconLib.remedies import install_remedy
-from DLReconLib.wheels import download_command, lacking
 
 PYTHONS = ((3, 10), (3, 13))
 SPARE = 500  # MB that stay free

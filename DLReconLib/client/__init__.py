@@ -23,10 +23,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from DLReconLib.job import Job, WorkerError
-from DLReconLib.launch import Process, choose_python
+from DLReconLib.client.job import Job, WorkerError
+from DLReconLib.client.launch import Process, choose_python
+from DLReconLib.client.protocol import PROTOCOL, TransferError, decode, encode, receive_volume, send_volume
 from DLReconLib.models import list_cards
-from DLReconLib.protocol import PROTOCOL, TransferError, decode, encode, receive_volume, send_volume
 from DLReconLib.result import Result
 from DLReconLib.volume import Volume
 

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from email import message_from_string
 from pathlib import Path
 
-from DLReconLib.remedies import import_remedy
-from DLReconLib.wheels import canonical, satisfies
+from DLReconLib.dependencies.remedies import import_remedy
+from DLReconLib.dependencies.wheels import canonical, satisfies
 
 
 @dataclass(frozen=True)

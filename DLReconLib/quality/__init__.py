@@ -6,8 +6,8 @@ the two finest axes is the one looked at.
 
 import numpy as np
 
-from DLReconLib.edges import falls_to, find_edges, mtf
 from DLReconLib.metrics import noise_sigma, tissue_mask
+from DLReconLib.quality.edges import falls_to, find_edges, mtf
 
 Array = np.ndarray
 BLOCK = 8  # pixels, side of the squares that noise is measured in

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from DLReconLib.figures import FIGURES
-from DLReconLib.intervals import PairedTest, holm, of_mean, wilcoxon
+from DLReconLib.quality.figures import FIGURES
+from DLReconLib.quality.intervals import PairedTest, holm, of_mean, wilcoxon
 
 # figures[method][case][name]
 Table = dict[str, dict[str, dict[str, float | None]]]

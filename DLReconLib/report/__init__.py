@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from DLReconLib import card_text
-from DLReconLib import report_pictures as pictures
 from DLReconLib.fingerprint import fingerprint, samples
 from DLReconLib.io import read_series, read_volume
 from DLReconLib.models import ModelError, find_card
 from DLReconLib.replay import find, script
-from DLReconLib.report_page import page
+from DLReconLib.report import pictures
+from DLReconLib.report.page import page
 from DLReconLib.volume import Volume
 
 LIGHTS = {
