@@ -23,7 +23,7 @@ from DLReconLib.volume import Volume
 Array = np.ndarray
 GREEN, AMBER, RED = "green", "amber", "red"
 # check: lowest and highest value of good runs; beyond is amber, beyond by the larger of both again is red. A card's
-# own, card.trust["limits"], come first.
+# own, card.trust["limits"], come first where they were found with the card's weights.
 LIMITS: dict[str, tuple[float, float]] = {
     "range": (0.0, 0.1),
     "clipped": (0.0, 0.002),
@@ -150,7 +150,8 @@ def _judge_plane(
 
 
 def _maker(card: ModelCard) -> Callable[[str, float, str], Reason]:
-    known = {**LIMITS, **card.trust.get("limits", {})}
+    fitted = card.trust.get("weights") == card.sha256  # limits of other weights say nothing
+    known = {**LIMITS, **(card.trust.get("limits", {}) if fitted else {})}
 
     def make(check: str, value: float, text: str) -> Reason:
         low, high = known[check]

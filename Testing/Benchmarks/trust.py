@@ -77,13 +77,13 @@ def fit_cards(options: argparse.Namespace) -> None:
         checked = [check(run) for run in held if good(run)]
         own = [c for c in checked if c.run.card.id == name]
         known = [c.run for c in own if c.run.spread is not None]
-        write_card(card, {"limits": limits(own), "uncertainty": calibrate(known, card)})
+        write_card(card, {"weights": card.sha256, "limits": limits(own), "uncertainty": calibrate(known, card)})
         for entry in checked:
             if entry.run.card.id in shared:
                 shared[entry.run.card.id].append(entry)
     for name, entries in shared.items():
         if entries:
-            write_card(find_card(name), {"limits": limits(entries)})
+            write_card(find_card(name), {"weights": "", "limits": limits(entries)})
     say("cards written")
 
 

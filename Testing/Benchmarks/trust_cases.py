@@ -123,19 +123,19 @@ class Store:
 
     folder: Path | None
 
-    def path(self, label: str, card: ModelCard) -> Path | None:
+    def path(self, label: str, sha256: str) -> Path | None:
         if self.folder is None:
             return None
         self.folder.mkdir(parents=True, exist_ok=True)
         name = re.sub(r"[^a-z0-9]+", "-", label.lower())
-        return self.folder / f"{name}-{(card.sha256 or 'classical')[:8]}.npz"
+        return self.folder / f"{name}-{sha256[:8]}.npz"
 
-    def read(self, label: str, card: ModelCard) -> dict[str, Array]:
-        path = self.path(label, card)
+    def read(self, label: str, sha256: str = "") -> dict[str, Array]:
+        path = self.path(label, sha256)
         return dict(np.load(path)) if path and path.exists() else {}
 
-    def write(self, label: str, card: ModelCard, **arrays: Array) -> None:
-        path = self.path(label, card)
+    def write(self, label: str, sha256: str = "", **arrays: Array) -> None:
+        path = self.path(label, sha256)
         if path:
             temporary = path.with_suffix(".part.npz")
             np.savez(temporary, **arrays)
@@ -173,20 +173,25 @@ def _runs(
     spread: bool,
 ) -> Iterator[Run]:  # fmt: skip
     source = None
+    spoken = f"{reference.name}, {condition[0]} {condition[1]}"
     for name, model in models.items():
-        label = f"{reference.name}, {condition[0]} {condition[1]}, {name}"
-        known = store.read(label, model.card)
+        label = f"{spoken}, {name}"
+        known = store.read(label, model.card.sha256)
         wanted = spread and model.card.learned
-        if not known or (wanted and "spread" not in known):
-            if source is None:
-                array = known["source"] if known else noisy(reference, modality, condition).astype(np.float32)
-                source = reference.crop.with_array(array)
+        if wanted and "spread" not in known:
+            known = {}
+        if source is None:
+            kept = store.read(f"{spoken}, source")
+            array = kept["array"] if kept else noisy(reference, modality, condition).astype(np.float32)
+            if not kept:
+                store.write(f"{spoken}, source", array=array)
+            source = reference.crop.with_array(array)
+        if not known:
             known = measure(model, source, modality, wanted)
-            store.write(label, model.card, source=source.array, **known)
-            known["source"] = source.array
+            store.write(label, model.card.sha256, **known)
         yield Run(
-            label, model.card, reference.crop.with_array(known["source"]), reference.crop.with_array(known["result"]),
-            float(known["noise"]), reference.crop.array, spread=known.get("spread"), role=role,
+            label, model.card, source, reference.crop.with_array(known["result"]), float(known["noise"]),
+            reference.crop.array, spread=known.get("spread"), role=role,
         )  # fmt: skip
 
 
