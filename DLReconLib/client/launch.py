@@ -24,7 +24,7 @@ def choose_python() -> str:
 def make_environment(extra: Mapping[str, str] | None) -> dict[str, str]:
     """This process's environment with DLReconLib on the path."""
     environment = dict(os.environ) | dict(extra or {})
-    paths = [str(Path(__file__).resolve().parents[1]), environment.get("PYTHONPATH", "")]
+    paths = [str(Path(__file__).resolve().parents[2]), environment.get("PYTHONPATH", "")]
     environment["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
     environment["PYTHONIOENCODING"] = "utf-8"
     return environment
