@@ -5,13 +5,15 @@ of the noise are shrunk, and the 64 answers that each voxel gets are averaged, s
 "Weighted overcomplete denoising", Asilomar 2003; Dabov et al., IEEE TIP 2007, eq. 10-11, without their grouping).
 """
 
+from itertools import product
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 SIDE = 4
 EDGE = SIDE - 1
-SLAB = 16  # slices transformed at once when no gradient is kept: the coefficients are 64 times the image
+PART = (16, 32, 64)  # voxels transformed at once where no gradient is kept: their 64-fold stays in the cache
 TINY = 1e-12
 
 
@@ -51,17 +53,21 @@ class Shrinkage(nn.Module):
         image = functional.pad(image.float(), (EDGE,) * 6, mode="replicate").to(kind)
         noise = functional.pad(noise.float(), (2, 1) * 3, mode="replicate").to(kind)  # at the middle of each block
         if torch.is_grad_enabled():
-            return self._blocks(image, noise)[:, :, EDGE:-EDGE]
-        depth = image.shape[2] - 2 * EDGE
-        slabs = []
-        for start in range(0, depth, SLAB):
-            size = min(SLAB, depth - start) + 2 * EDGE
-            part = self._blocks(image.narrow(2, start, size), noise.narrow(2, start, size - EDGE))
-            slabs.append(part[:, :, EDGE:-EDGE])
-        return torch.cat(slabs, 2)
+            return self._blocks(image, noise)
+        shape = [len(image), 1, *(n - 2 * EDGE for n in image.shape[2:])]
+        answer = image.new_empty(shape, dtype=torch.float32)
+        for where in product(*(range(0, n, step) for n, step in zip(answer.shape[2:], PART, strict=True))):
+            part, level, place = image, noise, answer
+            for axis, (start, step) in enumerate(zip(where, PART, strict=True), 2):
+                size = min(step, answer.shape[axis] - start)
+                part = part.narrow(axis, start, size + 2 * EDGE)
+                level = level.narrow(axis, start, size + EDGE)
+                place = place.narrow(axis, start, size)
+            place.copy_(self._blocks(part, level))
+        return answer
 
     def _blocks(self, image: Tensor, noise: Tensor) -> Tensor:
-        """All blocks of an image with its edges; the answer has no edges in-plane."""
+        """All blocks of an image with its edges; the answer has none."""
         found = functional.conv3d(image, self.kernels)
         limit = self.threshold(noise).square()
         kept = (1 + (limit / (found.square() + TINY)).square()).reciprocal()
@@ -69,7 +75,7 @@ class Shrinkage(nn.Module):
         back = self.kernels.view(SIDE**3, SIDE**3, 1, 1, 1).transpose(0, 1)  # orthonormal: its own inverse
         blocks = functional.conv3d(found * kept * weight, back)
         total = weight.float().expand(-1, SIDE**3, -1, -1, -1)
-        return (overlap(blocks) / overlap(total))[:, :, :, EDGE:-EDGE, EDGE:-EDGE]
+        return (overlap(blocks) / overlap(total))[:, :, EDGE:-EDGE, EDGE:-EDGE, EDGE:-EDGE]
 
 
 def overlap(blocks: Tensor) -> Tensor:
