@@ -8,7 +8,6 @@ of the split files (train, validation or test); arrays are (k, j, i) float32.
 import json
 import re
 from collections.abc import Iterator
-from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,6 +19,8 @@ from DLReconLib.io import read_volume
 from DLReconLib.models import ModelCard, find_card
 from DLReconLib.patches import locate
 from DLReconLib.pipeline import reconstruct
+from DLReconLib.result import Result
+from DLReconLib.uncertainty import flip_spread
 from DLReconLib.volume import Volume
 
 MR_CONDITIONS = (("rician", 2), ("gaussian", 4), ("rician", 6), ("rician", 10))
@@ -196,9 +197,14 @@ def _runs(
 
 
 def measure(model: Model, source: Volume, modality: str, spread: bool) -> dict[str, Array]:
-    """Result, noise found and, if asked for, the bare spread of the passes."""
-    bare = copy(model)
-    bare.card = replace(model.card, trust={"uncertainty": {"a": 1.0, "b": 0.0, "sha256": model.card.sha256}})
-    done = reconstruct(source, loaded=bare, modality=modality, judge=False, uncertainty=spread)
+    """Result, noise found and, if asked for, the spread of the mirrored passes."""
+
+    def answer(array: Array) -> Result:
+        volume = source.with_array(np.ascontiguousarray(array))
+        return reconstruct(volume, loaded=model, modality=modality, judge=False)
+
+    done = answer(source.array)
     found = {"result": done.volume.array, "noise": np.float64(done.noise)}
-    return found | ({"spread": done.uncertainty.array} if spread else {})
+    if spread:
+        found["spread"] = flip_spread(source.array, done.volume.array, lambda a, which: answer(a).volume.array)
+    return found
