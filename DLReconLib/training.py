@@ -88,7 +88,9 @@ class Trainer:
         self.shrinkage = list(getattr(self.network, "shrinkage", nn.Identity()).parameters())
         for value in self.shrinkage:  # learned alone, before the rest; not known to the wrapper of several processes
             value.requires_grad_(False)
-        self.parallel = nn.parallel.DistributedDataParallel(network) if self.world > 1 else self.network
+        self.parallel = self.network
+        if self.world > 1:  # buffers never change
+            self.parallel = nn.parallel.DistributedDataParallel(network, broadcast_buffers=False)
         self.averaged = {k: v.clone() for k, v in self.network.state_dict().items()}
         self.optimizers = make_optimizers(self.network, self.plan.adam_rate, self.plan.muon_rate)
         rate = self.plan.adam_rate
@@ -167,6 +169,7 @@ class Trainer:
         values = [p for group in self.alone_optimizer.param_groups for p in group["params"] if p.grad is not None]
         if self.world > 1:
             for value in values:
+                value.grad = value.grad.contiguous()
                 distributed.all_reduce(value.grad)
                 value.grad /= self.world
         torch.nn.utils.clip_grad_norm_(values, 1.0)

@@ -23,7 +23,7 @@ def cosine_transform() -> Tensor:
     rows = torch.cos(torch.pi * (2 * n[None] + 1) * n[:, None] / (2 * SIDE)) * (2 / SIDE) ** 0.5
     rows[0] /= 2**0.5
     kernels = torch.einsum("ai,bj,ck->abcijk", rows, rows, rows)
-    return kernels.reshape(SIDE**3, 1, SIDE, SIDE, SIDE).float()
+    return kernels.reshape(SIDE**3, 1, SIDE, SIDE, SIDE).float().contiguous()
 
 
 class Shrinkage(nn.Module):
