@@ -43,14 +43,14 @@ def check(run: Run) -> Checked:
 
 
 def limits(good: list[Checked]) -> dict[str, list[float]]:
-    """First and 99th percentile of each check over good runs, with a margin that is larger the fewer runs there are;
+    """Lowest and highest value of each check over good runs, with a margin that is larger the fewer runs there are;
     checks with limits of their own (shares of the voxels, the domain) keep those."""
     found = {}
     for name in LIMITS:
         values = [c.values[name] for c in good if c.values.get(name) is not None]
         if name in ("clipped", "untouched", "domain", "range") or not values:
             continue
-        low, high = np.quantile(values, [0.01, 0.99])
+        low, high = min(values), max(values)
         room = MARGIN * np.sqrt(100 / len(values)) * (max(high, 0.0) - min(low, 0.0)) + 0.02
         least = round(float(min(low - room, 0.0)), 3) if LIMITS[name][0] < 0 else 0.0
         found[name] = [least, round(float(max(high + room, 0.0)), 3)]
