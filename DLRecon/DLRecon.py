@@ -8,7 +8,7 @@ from typing import Annotated, Union
 import numpy as np
 import slicer
 import vtk
-from DLReconPanel import choices, gallery, runs, sequences, setup, texts, views
+from DLReconPanel import choices, gallery, memory, runs, sequences, setup, texts, views
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
@@ -293,9 +293,7 @@ class DLReconWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             choices.select(getattr(ui, f"{name}Combo"), str(getattr(parameters, name)))
         learned = self._card is not None and self._card.learned
         ui.deviceCombo.enabled = ui.precisionCombo.enabled = learned
-        ui.memoryLabel.text = choices.memorySentence(
-            parameters.inputVolume, self._card, parameters.tile, parameters.precision
-        )
+        ui.memoryLabel.text = memory.sentence(parameters.inputVolume, self._card, parameters.tile, parameters.precision)
         ui.setupLabel.text = setup.sentence()
 
     def _showRegion(self) -> None:

@@ -1,12 +1,12 @@
 """A model card in words: as plain text for the command line, as a fragment of HTML for the panel and the report."""
 
-import base64
 import textwrap
 from collections.abc import Mapping
 from html import escape
 from typing import Any
 
 from DLReconLib.models import ModelCard
+from DLReconLib.pages import data_uri
 
 WIDTH = 88
 RESEARCH = "Research use only: not a medical device, not for diagnosis or treatment."
@@ -137,8 +137,7 @@ def failure(card: ModelCard, one: Mapping[str, str], width: int) -> str:
     path = card.folder / one["picture"]
     picture = ""
     if one["picture"] and path.is_file():
-        data = base64.b64encode(path.read_bytes()).decode()
-        picture = f'<br><img alt="{escape(one["title"])}" width="{width}" src="data:image/png;base64,{data}">'
+        picture = f'<br><img alt="{escape(one["title"])}" width="{width}" src="{data_uri(path.read_bytes())}">'
     return f"<p><strong>{escape(one['title'])}.</strong> {escape(one['text'])}{earlier(card, one)}{picture}</p>"
 
 

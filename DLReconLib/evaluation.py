@@ -58,9 +58,7 @@ def check(volume: Volume, other: Volume | None, name: str, image: str) -> None:
         return
     if other.components > 1:
         raise ValueError(f"{name} has {other.components} components; wanted a scalar image")
-    shape = volume.array.shape[2::-1]
-    same = other.geometry.matches(volume.geometry, 0.01 * min(volume.geometry.spacing), shape)
-    if not (same and other.array.shape == volume.array.shape):
+    if not volume.same_grid(other):
         raise ValueError(f"{name} lies on another grid than {image}; wanted the same; resample it first")
     if other.array.dtype.kind == "f" and not np.isfinite(other.array).all():
         raise ValueError(f"{name} has voxels that are NaN or infinite; wanted finite numbers; replace them first")

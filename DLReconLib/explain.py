@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from DLReconLib.inference import MULTIPLE, Execution, Method, Model, filled
-from DLReconLib.pipeline import Options, advise, check_input, choose_model, provenance, recognise
+from DLReconLib.inference import Execution, Method, Model
+from DLReconLib.inputs import advise, check_input, recognise
+from DLReconLib.pieces import MULTIPLE, filled
+from DLReconLib.pipeline import Options, choose_model, provenance
 from DLReconLib.progress import Progress, silent
 from DLReconLib.result import Result
 from DLReconLib.transforms import LinearIntensity, SlicesFirst
@@ -161,7 +163,8 @@ def gradients(model: Model, piece: Piece, magnitude: float, steps: int, progress
 def occlusion(way: Method, piece: Piece, progress: Progress) -> Array:
     """Output minus the output with a cell covered, written into the cell; in the model's unit."""
     smooth, region = baseline(piece.patch), piece.region
-    noise = way.settle(way.features(piece.patch))  # held: what is covered shall not change it
+    # Held: what is covered shall not change it.
+    noise = None if way.sigma is not None else way.settle(way.features(piece.patch))
     usual = float((piece.patch - way.denoise(piece.patch, noise))[region].mean())
     values = np.zeros_like(piece.patch)
     centre = np.argwhere(region)

@@ -5,7 +5,7 @@ the pieces are denoised by that map, so that neighbours agree about the noise.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,10 +16,10 @@ from DLReconLib.devices import bfloat16_is_right, choose_device, choose_precisio
 from DLReconLib.metrics import noise_sigma
 from DLReconLib.models import ModelCard, ModelError
 from DLReconLib.networks import CLASSICAL, build_network, find_classical
+from DLReconLib.pieces import MULTIPLE, cells, central_part, filled, inside, pieces
 from DLReconLib.progress import Progress
 
 Array = np.ndarray
-MULTIPLE = 8
 SMALLEST_TILE = 32
 LOOKING = 0.1  # the share of the time that finding the noise takes
 
@@ -104,16 +104,13 @@ class Model:
             filtering, arguments = find_classical(self.card.network), self.card.arguments
             sigma = noise_sigma(normalise(central_part(whole)))
 
-            def classical(patch: Array, noise: Array) -> Array:
+            def classical(patch: Array, noise: Array | None) -> Array:
                 try:
                     return patch - np.asarray(filtering(patch, sigma, **arguments), np.float32)
                 except TypeError as error:
                     raise ModelError(f"model {self.card.id}: {error}; correct the arguments in the card") from error
 
-            def level(patch: Array) -> Array:
-                return np.full([1, *(n // MULTIPLE for n in patch.shape)], sigma, np.float32)
-
-            return lambda execution: Method(level, lambda found: found, classical)
+            return lambda execution: Method(classical, sigma)
         magnitude = self.magnitude(whole)
         return lambda execution: self._network_method(magnitude, execution)
 
@@ -148,21 +145,23 @@ class Model:
                 residual, _ = network(tensor(patch)[None], flag, tensor(noise))
             return residual[0, 0].float().cpu().numpy()
 
-        return Method(features, settle, denoise)
+        return Method(denoise, None, features, settle)
 
 
 @dataclass(frozen=True)
 class Method:
     """A model made ready for an image. Patches are (k, j, i) float32 in the model's unit, sides multiples of 8.
 
-    features: patch -> (features, k/8, j/8, i/8), what tells of the noise.
+    denoise: (patch, noise or None) -> residual of the shape of the patch; the denoised patch is patch - residual.
+    sigma: standard deviation of the noise where one number was found before; else None, and it is looked for with
+    features: patch -> (features, k/8, j/8, i/8), what tells of the noise, and
     settle: the features of the whole image -> noise (1 or more, k/8, j/8, i/8), first its standard deviation.
-    denoise: (patch, noise) -> residual of the shape of the patch; the denoised patch is patch - residual.
     """
 
-    features: Callable[[Array], Array]
-    settle: Callable[[Array], Array]
-    denoise: Callable[[Array, Array], Array]
+    denoise: Callable[[Array, Array | None], Array]
+    sigma: float | None = None
+    features: Callable[[Array], Array] | None = None
+    settle: Callable[[Array], Array] | None = None
 
 
 def load_weights(card: ModelCard, network: Any) -> None:
@@ -177,37 +176,6 @@ def load_weights(card: ModelCard, network: Any) -> None:
             f"model {card.id}: {card.weights} does not fit network {card.network} with {card.arguments} ({error}); "
             "correct the card or take the weights that belong to it"
         ) from error
-
-
-def central_part(whole: Array, limit: float = 8e6) -> Array:
-    """The middle slices of a volume (k, j, i), at most `limit` voxels."""
-    count = max(2, int(limit / max(1, whole[0].size)))
-    start = max(0, (len(whole) - count) // 2)
-    return whole[start : start + count]
-
-
-def pieces(shape: tuple[int, ...], tile: tuple[int, ...], halo: int) -> Iterator[tuple[tuple[slice, ...], ...]]:
-    """(outer, inner) slices: the piece with its halo, and the piece inside that. Starts are multiples of 8."""
-    axes = []
-    for size, length in zip(shape, tile, strict=True):
-        count = -(-size // length)
-        length = -(-size // count // MULTIPLE) * MULTIPLE
-        spans = []
-        for start in range(0, size, length):
-            stop = min(start + length, size)
-            outer = slice(max(0, start - halo), min(size, stop + halo))
-            spans.append((outer, slice(start, stop)))
-        axes.append(spans)
-    for k in axes[0]:
-        for j in axes[1]:
-            for i in axes[2]:
-                yield tuple(zip(k, j, i, strict=True))
-
-
-def filled(patch: Array) -> Array:
-    """Mirrored at the far ends up to multiples of 8."""
-    missing = [(0, -n % MULTIPLE) for n in patch.shape]
-    return np.pad(patch, missing, mode="symmetric") if any(m for _, m in missing) else patch
 
 
 @dataclass
@@ -280,7 +248,28 @@ def _run(method: Method, whole: Array, normalise: Callable, execution: Execution
         patch = normalise(whole[where])
         return None if patch.min() == patch.max() else filled(patch)
 
-    found, tissue = None, np.zeros([-(-n // MULTIPLE) for n in whole.shape], bool)
+    residual = np.zeros(whole.shape, np.float32)
+    noise, sigma, begun = None, method.sigma, 0.0
+    if sigma is None:
+        noise, sigma = _look(method, whole.shape, todo, patch_of, clock, progress)
+        begun = LOOKING
+    for number, (outer, inner) in enumerate(todo):
+        done = number / len(todo)
+        progress(begun + (1 - begun) * done, f"piece {number + 1} of {len(todo)}")
+        patch = patch_of(outer)
+        if patch is None:
+            continue
+        removed = clock(method.denoise, patch, None if noise is None else noise[(slice(None), *cells(outer))])
+        residual[inner] = removed[inside(outer, inner)]
+    return Run(residual, sigma, clock.seconds, execution)
+
+
+def _look(
+    method: Method, shape: tuple[int, ...], todo: list, patch_of: Callable, clock: "Clock", progress: Progress
+) -> tuple[Array | None, float]:
+    """The noise of all cells, and the median of its standard deviation where there is tissue; (None, 0) where every
+    piece is constant."""
+    found, tissue = None, np.zeros([-(-n // MULTIPLE) for n in shape], bool)
     for number, (outer, inner) in enumerate(todo):
         progress(LOOKING * number / len(todo), f"noise, piece {number + 1} of {len(todo)}")
         patch = patch_of(outer)
@@ -292,30 +281,10 @@ def _run(method: Method, whole: Array, normalise: Callable, execution: Execution
         found[(slice(None), *cells(inner))] = features[(slice(None), *cells(within))]
         middle = patch[MULTIPLE // 2 :: MULTIPLE, MULTIPLE // 2 :: MULTIPLE, MULTIPLE // 2 :: MULTIPLE]
         tissue[cells(inner)] = middle[cells(within)] > 0.1
-    residual = np.zeros(whole.shape, np.float32)
     if found is None:
-        return Run(residual, 0.0, clock.seconds, execution)
+        return None, 0.0
     noise = clock(method.settle, found)
-    for number, (outer, inner) in enumerate(todo):
-        done = number / len(todo)
-        progress(LOOKING + (1 - LOOKING) * done, f"piece {number + 1} of {len(todo)}")
-        patch = patch_of(outer)
-        if patch is None:
-            continue
-        removed = clock(method.denoise, patch, noise[(slice(None), *cells(outer))])
-        residual[inner] = removed[inside(outer, inner)]
-    seen = noise[0][tissue] if tissue.any() else noise[0]
-    return Run(residual, float(np.median(seen)), clock.seconds, execution)
-
-
-def inside(outer: tuple[slice, ...], inner: tuple[slice, ...]) -> tuple[slice, ...]:
-    """Where the inner part lies in a piece cut out by `outer`."""
-    return tuple(slice(i.start - o.start, i.stop - o.start) for o, i in zip(outer, inner, strict=True))
-
-
-def cells(where: tuple[slice, ...]) -> tuple[slice, ...]:
-    """The cells of 8 voxels that slices, which start at multiples of 8, touch."""
-    return tuple(slice(s.start // MULTIPLE, -(-s.stop // MULTIPLE)) for s in where)
+    return noise, float(np.median(noise[0][tissue] if tissue.any() else noise[0]))
 
 
 class Clock:

@@ -92,29 +92,35 @@ def check_page(arguments: argparse.Namespace) -> None:
         raise FileExistsError(f"{path} exists; give --overwrite or another name")
 
 
-def write_again(path: Path, results: Sequence[Any]) -> None:
-    """What a repeated run gave, with its own record."""
+def write_images(volumes: Sequence[Any], path: Path, record: dict[str, Any], overwrite: bool = False) -> None:
+    """A volume with its record in the header, or a time series."""
     from DLReconLib.io import write_series, write_volume
 
-    if len(results) > 1:
-        write_series([r.volume for r in results], path)
-    else:
-        write_volume(results[0].volume, path, metadata={"DLRecon.Provenance": json.dumps(results[0].provenance)})
+    if len(volumes) > 1:
+        write_series(volumes, path, overwrite=overwrite)
+        return
+    text = json.dumps(json.loads(json_text(record)))
+    write_volume(volumes[0], path, metadata={"DLRecon.Provenance": text}, overwrite=overwrite)
 
 
-def check_png(volumes: list[Any], path: Path) -> None:
-    array = volumes[0].array
-    if len(volumes) > 1 or array.shape[0] != 1 or array.dtype.kind == "f":
-        raise ValueError(f"{path}: PNG holds one slice of integers, the input is {len(volumes)} x {array.shape} "
-                         f"{array.dtype}; wanted .nrrd, .nii.gz or .tif")  # fmt: skip
+def options_for(volumes: Sequence[Any], path: Path) -> dict[str, str]:
+    """What the format of the output asks of the run. Raises ValueError where it cannot hold what comes of the input."""
+    from DLReconLib.claims import extension
+
+    kind, array = extension(path), volumes[0].array
+    if kind == ".png":
+        if len(volumes) > 1 or array.shape[0] != 1 or array.dtype.kind == "f":
+            raise ValueError(f"{path}: PNG holds one slice of integers, the input is {len(volumes)} x {array.shape} "
+                             f"{array.dtype}; wanted .nrrd, .nii.gz or .tif")  # fmt: skip
+        return {"dtype": "input"}
+    if len(volumes) > 1 and kind in (".tif", ".tiff"):
+        raise ValueError(f"{path}: holds no time series, the input has {len(volumes)} time points; wanted .nrrd, "
+                         ".nii.gz or .mha")  # fmt: skip
+    return {}
 
 
 def write_results(arguments: argparse.Namespace, results: list[Any], record: dict[str, Any]) -> None:
     """Residual, report and output; where one fails, those that this run made anew are taken back."""
-    from DLReconLib.io import write_series, write_volume
-
-    report = json_text(record)
-    metadata = {"DLRecon.Provenance": json.dumps(json.loads(report))}
     source = dicom_source(arguments)
     wanted = {
         arguments.residual: lambda r: r.residual,
@@ -133,12 +139,10 @@ def write_results(arguments: argparse.Namespace, results: list[Any], record: dic
 
                 series = series_of_source(arguments)
                 write_derived(results[0].volume, source, path, record=record, series=series)
-            elif len(results) == 1:
-                write_volume(image(results[0]), path, metadata=metadata, overwrite=arguments.overwrite)
             else:
-                write_series([image(r) for r in results], path, overwrite=arguments.overwrite)
+                write_images([image(r) for r in results], path, record, arguments.overwrite)
         if arguments.report:
-            write_text(arguments.report, report)
+            write_text(arguments.report, json_text(record))
     except BaseException:
         for path in made:
             if path.is_dir():

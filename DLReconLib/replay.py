@@ -14,9 +14,10 @@ import numpy as np
 
 from DLReconLib.fingerprint import fingerprint, samples
 from DLReconLib.io import read_series, read_volume
-from DLReconLib.pipeline import Options, reconstruct
+from DLReconLib.pipeline import Options
 from DLReconLib.progress import Progress, silent
 from DLReconLib.result import Result
+from DLReconLib.series import reconstruct_series
 from DLReconLib.volume import Volume
 
 KEY = "DLRecon.Provenance"
@@ -142,13 +143,7 @@ def replay(
     wrong = other_sources(volumes, region, parts, input)
     if wrong:
         return Replay(DIFFERS, None, None, "what went in is not what the record names, so nothing was run", wrong)
-    results = []
-    for number, volume in enumerate(volumes):
-
-        def part(fraction: float, text: str, number: int = number) -> None:
-            progress((number + fraction) / len(volumes), text)
-
-        results.append(reconstruct(volume, mask=region, progress=part, **options))
+    results = reconstruct_series(volumes, mask=region, progress=progress, **options)
     return verdict(record, parts, results, tolerance, beside)
 
 

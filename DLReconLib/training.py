@@ -9,61 +9,19 @@ import hashlib
 import json
 import os
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, distributed, nn
-from torch.nn import functional
 
-from DLReconLib.degradations import Pair
+from DLReconLib.losses import Batch, denoising_loss, estimation_loss
 from DLReconLib.muon import make_optimizers
 from DLReconLib.networks import build_network
 from DLReconLib.patches import PatchMaker, load_sources
 from DLReconLib.plans import Plan
 from DLReconLib.progress import Progress, silent
-
-FLOOR = 2e-3  # noise below 0.2 % of the range is not worth removing
-
-
-@dataclass
-class Batch:
-    """noisy, clean: (N, 1, D, H, W); noise: (N, 2, D/8, H/8, W/8); magnitude: (N,)."""
-
-    noisy: Tensor
-    clean: Tensor
-    noise: Tensor
-    magnitude: Tensor
-
-    @classmethod
-    def stack(cls, pairs: list[Pair], device: torch.device) -> "Batch":
-        def tensor(arrays: list) -> Tensor:
-            return torch.from_numpy(np.stack(arrays).astype(np.float32)).to(device)
-
-        sigma = functional.avg_pool3d(tensor([p.sigma for p in pairs])[:, None], 8)
-        correlation = tensor([np.float32(max(p.correlation, 0)) for p in pairs]).view(-1, 1, 1, 1, 1)
-        return cls(
-            tensor([p.noisy for p in pairs])[:, None],
-            tensor([p.clean for p in pairs])[:, None],
-            torch.cat([sigma, sigma * correlation], 1),
-            tensor([np.float32(p.magnitude) for p in pairs]),
-        )
-
-
-def denoising_loss(residual: Tensor, batch: Batch) -> Tensor:
-    """Mean over the patches of log(MSE / sigma^2), in which every noise level weighs the same: PSNR up to sign and
-    scale."""
-    error = (batch.noisy - residual - batch.clean).square().mean((1, 2, 3, 4))
-    level = batch.noise[:, 0].square().mean((1, 2, 3)).clamp(min=FLOOR**2)
-    return (error / level + 2e-3).log().mean()
-
-
-def estimation_loss(estimate: Tensor, batch: Batch) -> Tensor:
-    """Mean |log| of the factor by which the noise level is misjudged, plus the error of its correlation."""
-    true, found, offset = batch.noise, estimate.float(), FLOOR / 4
-    ratio = ((found[:, :1] + offset) / (true[:, :1] + offset)).log().abs().mean()
-    return ratio + ((found[:, 1:] - true[:, 1:]).abs() / (true[:, :1] + offset)).mean()
 
 
 class Trainer:
@@ -86,11 +44,13 @@ class Trainer:
         network = build_network(self.plan.network, self.plan.arguments).to(self.device)
         self.network = network.to(memory_format=torch.channels_last_3d)
         self.shrinkage = list(getattr(self.network, "shrinkage", nn.Identity()).parameters())
-        for value in self.shrinkage:  # learned alone, before the rest; not known to the wrapper of several processes
+        for value in self.shrinkage:  # learned alone, before the rest: the wrapper of several processes must not wait
             value.requires_grad_(False)
         self.parallel = self.network
         if self.world > 1:  # buffers never change
             self.parallel = nn.parallel.DistributedDataParallel(network, broadcast_buffers=False)
+        for value in self.shrinkage:
+            value.requires_grad_(True)
         self.averaged = {k: v.clone() for k, v in self.network.state_dict().items()}
         self.optimizers = make_optimizers(self.network, self.plan.adam_rate, self.plan.muon_rate)
         rate = self.plan.adam_rate
@@ -123,8 +83,6 @@ class Trainer:
         return self.train_step() if done < self.plan.steps else self.late_step()
 
     def train_step(self) -> float:
-        for value in self.shrinkage:
-            value.requires_grad_(False)
         batch = self.batch("train", self.step, self.plan.batch)
         rng = np.random.default_rng([self.plan.seed, self.rank, self.step, 2])
         given = None
@@ -144,8 +102,6 @@ class Trainer:
 
     def early_step(self) -> float:
         """A step of the noise estimator and of shrinkage, which gets the true noise."""
-        for value in self.shrinkage:
-            value.requires_grad_(True)
         batch = self.batch("train", self.step, self.plan.batch)
         with self.autocast():
             loss = estimation_loss(self.network.estimator(batch.noisy), batch)

@@ -101,6 +101,13 @@ class Volume:
     def components(self) -> int:
         return self.array.shape[3] if self.array.ndim == 4 else 1
 
+    def same_grid(self, other: "Volume") -> bool:
+        """Whether the other has as many voxels (k, j, i), at the same places to within a hundredth of the finest
+        spacing."""
+        shape = self.array.shape[:3]
+        within = 0.01 * min(self.geometry.spacing)
+        return other.array.shape[:3] == shape and other.geometry.matches(self.geometry, within, shape[::-1])
+
     def with_array(self, array: np.ndarray) -> "Volume":
         return replace(self, array=array)
 

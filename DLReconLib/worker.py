@@ -132,12 +132,8 @@ class Worker:
 
             result = reconstruct(volume, mask=mask, progress=progress, load=self.load, **options)
         elif request["do"] == "explain":
-            try:
-                from DLReconLib.explain import explain
-            except ModuleNotFoundError as error:
-                if error.name != "DLReconLib.explain":
-                    raise
-                raise ValueError(f"explanations are not part of this DLRecon ({error}); install a newer one") from None
+            from DLReconLib.explain import explain
+
             result = explain(volume, progress=progress, **options)
         else:
             raise ValueError(f"request {request['do']!r}; wanted run or explain")
@@ -156,11 +152,10 @@ class Worker:
         return self.model
 
     def pack(self, result: Any, number: int) -> dict[str, Any]:
-        uncertainty = getattr(result, "uncertainty", None)
         return {
             "volume": send_volume(result.volume, self.folder, f"result-{number}"),
-            "uncertainty": uncertainty and send_volume(uncertainty, self.folder, f"uncertainty-{number}"),
-            "noise": getattr(result, "noise", None),
+            "uncertainty": result.uncertainty and send_volume(result.uncertainty, self.folder, f"uncertainty-{number}"),
+            "noise": result.noise,
             "provenance": result.provenance,
         }
 

@@ -21,15 +21,15 @@ from DLReconLib.batch.manifest import Manifest
 from DLReconLib.batch.page import draw, page
 from DLReconLib.claims import extension
 from DLReconLib.client import Client
-from DLReconLib.io import read_series, read_volume, write_series, write_volume
+from DLReconLib.io import read_series, read_volume, write_volume
 from DLReconLib.models import find_card
-from DLReconLib.outputs import check_png, json_text, write_text
+from DLReconLib.outputs import json_text, options_for, write_images, write_text
 from DLReconLib.progress import Progress, silent
 from DLReconLib.result import Result
+from DLReconLib.series import record_of
 from DLReconLib.volume import Volume
 
 MANIFEST, PAGE, PICTURES = "manifest.jsonl", "index.html", "pictures"
-FLAT = (".png", ".tif", ".tiff")  # what holds no time series
 PATIENCE = 0.02  # seconds between two looks at the workers
 
 
@@ -137,12 +137,7 @@ class _Work:
         if case.trouble:
             raise ValueError(case.trouble)
         volumes = [read_volume(case.path, case.series)] if case.series else read_series(case.path)
-        if extension(Path(case.output)) == ".png":
-            check_png(volumes, Path(case.output))
-            options = options | {"dtype": "input"}
-        if len(volumes) > 1 and extension(Path(case.output)) in FLAT:
-            raise ValueError(f"{case.output} holds no time series, the input has {len(volumes)} time points; "
-                             "wanted the format .nrrd, .nii.gz or .mha")  # fmt: skip
+        options = options | options_for(volumes, Path(case.output))
         results: list[Result] = []
         for number, volume in enumerate(volumes):
             job = self.client.submit(volume, **options)
@@ -255,14 +250,8 @@ class _Batch:
 
     def store(self, case: Case, results: list[Result], hidden: Path) -> dict[str, Any]:
         """Write result and picture; what the manifest says of them."""
-        first = results[0].provenance
-        provenance = first if len(results) == 1 else first | {"time_points": [r.provenance for r in results]}
-        volumes = [r.volume for r in results]
-        if len(results) == 1:
-            text = json.dumps(json.loads(json_text(provenance)))
-            write_volume(volumes[0], hidden, metadata={"DLRecon.Provenance": text}, overwrite=True)
-        else:
-            write_series(volumes, hidden, overwrite=True)
+        first, provenance = results[0].provenance, record_of(results)
+        write_images([r.volume for r in results], hidden, provenance, overwrite=True)
         middle = results[len(results) // 2]
         picture = self.target / PICTURES / f"{case.output}.png"
         picture.parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,5 @@
 """The page of a batch: each case before, after and what was removed, with its figures. One file, nothing outside it."""
 
-import base64
 from collections import Counter
 from html import escape
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
+from DLReconLib.pages import data_uri, frame
 from DLReconLib.result import Result
 from DLReconLib.volume import Volume
 
@@ -61,15 +61,12 @@ def page(records: list[dict[str, Any]], folder: Path, total: int) -> str:
     options = ", ".join(f"{n} {v}" for n, v in key.items() if v not in ("", None, "auto") and n != "software")
     cards = [_failed(r) for r in failed]
     cards += [_card(r, folder if n < PICTURES_AT_MOST else None) for n, r in enumerate(done)]
-    return f"""<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>DLRecon batch: {len(done)} done, {len(failed)} failed</title><style>{STYLE}</style></head><body>
-<header><h1>DLRecon batch</h1><p class="counts">{" &middot; ".join(head)}</p>
+    body = f"""<header><h1>DLRecon batch</h1><p class="counts">{" &middot; ".join(head)}</p>
 <p class="small">{escape(key.get("software", ""))}{"; " if options else ""}{escape(options)}</p>
 <p class="small">Each picture: the middle slice before, after, and what was removed (grey is nothing; black and white
 are three standard deviations of the noise found). Research use only; not for diagnosis.</p></header>
-<main>{"".join(cards)}</main></body></html>
-"""
+<main>{"".join(cards)}</main>"""
+    return frame(f"DLRecon batch: {len(done)} done, {len(failed)} failed", STYLE, body)
 
 
 def _light(record: dict[str, Any]) -> str:
@@ -97,8 +94,7 @@ def _picture(record: dict[str, Any], folder: Path | None) -> str:
     path = folder and folder / record["picture"]
     if path is None or not path.is_file():
         return '<p class="small">(no picture on this page)</p>'
-    data = base64.b64encode(path.read_bytes()).decode()
-    return (f'<figure><img alt="before, after, removed" src="data:image/png;base64,{data}">'
+    return (f'<figure><img alt="before, after, removed" src="{data_uri(path.read_bytes())}">'
             "<figcaption><span>before</span><span>after</span><span>removed</span></figcaption></figure>")  # fmt: skip
 
 

@@ -1,6 +1,5 @@
 """The outcome of a cohort as words, CSV and one HTML page that needs nothing beside it."""
 
-import base64
 import csv
 import io
 from collections.abc import Callable
@@ -9,6 +8,7 @@ from typing import Any
 
 import DLReconLib
 from DLReconLib.cohort.statistics import Comparison, FigureResult, reach
+from DLReconLib.pages import data_uri, frame
 from DLReconLib.quality.figures import AGAINST, FIGURES, NOISE, STRUCTURE, TASK, Figure
 
 SHORT = ("psnr", "ssim", "noise_sigma", "snr", "mtf50", "dice")
@@ -116,8 +116,7 @@ def _picture(draw: Callable[[Any], None], width: float, words: str) -> str:
     sheet.subplots_adjust(left=0.75 / width, right=1 - 0.1 / width, bottom=0.2, top=0.95)
     data = io.BytesIO()
     sheet.savefig(data, format="svg", metadata={"Date": None})
-    code = base64.b64encode(data.getvalue()).decode()
-    return f'<img alt="{escape(words)}" src="data:image/svg+xml;base64,{code}">'
+    return f'<img alt="{escape(words)}" src="{data_uri(data.getvalue(), "image/svg+xml")}">'
 
 
 def _table(head: list[str], rows: list[list[str]], words: frozenset[int] = frozenset()) -> str:
@@ -262,10 +261,7 @@ def as_page(outcome: Any) -> str:
         if here:
             parts += [f"<h2>{title}</h2>", _task_words(outcome) if table is TASK else "", *here]
     plots = "" if _picture(lambda axes: None, 1, "") else "<p class=warn>matplotlib is not installed: no plots.</p>"
-    return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{escape(plan.title)}</title><style>{STYLE}</style></head><body>
-<h1>{escape(plan.title)}</h1>
+    body = f"""<h1>{escape(plan.title)}</h1>
 <p class=note>{len(plan.cases)} cases; methods: {methods}. DLRecon {DLReconLib.__version__}. Research use only.</p>
 {plots}{"".join(parts)}{_curves(outcome)}{_every_case(outcome)}
 <h2>How it was computed</h2>
@@ -275,9 +271,8 @@ without ties, corrected by Holm for all comparisons of a figure; figures are not
 that is not shown is not shown to be absent. The boxes are quartiles, the whiskers reach to 1.5 times their distance,
 each line is a case. Noise is measured in the mask, else in the tissue of the reference (or of the input), sharpness at
 the edges of the reference (or of the input): at the same places for all methods. In figures.csv the intervals are
-within one image, by a bootstrap over its regions.</p>
-</body></html>
-"""
+within one image, by a bootstrap over its regions.</p>"""
+    return frame(escape(plan.title), STYLE, body)
 
 
 def _task_words(outcome: Any) -> str:

@@ -4,9 +4,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from DLReconLib.networks.noise_unet import NoiseEstimator, split
+from DLReconLib.networks.noise_unet import NoiseEstimator, noise_map, split
 
 
 class MonaiDenoiser(nn.Module):
@@ -36,6 +35,6 @@ class MonaiDenoiser(nn.Module):
         detail, _ = split(x, next(self.estimator.parameters()).dtype)
         estimate = self.estimator(x) if noise is None or self.training else noise
         noise = estimate.detach() if noise is None else noise
-        level = functional.interpolate(noise[:, :1].float(), scale_factor=8, mode="trilinear").to(detail.dtype) + 1e-6
+        level = noise_map(noise[:, :1]).to(detail.dtype) + 1e-6
         ratio = detail / level
         return (self.network(torch.cat([ratio, detail], 1)) * level).float(), estimate

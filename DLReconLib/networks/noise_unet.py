@@ -56,6 +56,11 @@ def split(x: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     return (x.float() - mean).to(dtype), mean
 
 
+def noise_map(noise: Tensor) -> Tensor:
+    """The noise of cells (N, C, D/8, H/8, W/8) at every voxel: (N, C, D, H, W) float32."""
+    return functional.interpolate(noise.float(), scale_factor=8, mode="trilinear")
+
+
 class NoiseEstimator(nn.Module):
     """What noise is in the image? Features of cells of 8 x 8 x 8 voxels, compared with those of the cells around: noise
     varies slowly in space, anatomy does not."""
@@ -129,8 +134,7 @@ class NoiseUNet(nn.Module):
     def shrink(self, x: Tensor, noise: Tensor) -> Tensor:
         """The residual by shrinkage alone, (N, 1, D, H, W) float32; arguments as in forward()."""
         detail, _ = split(x, self.head.weight.dtype)
-        maps = functional.interpolate(noise.float(), scale_factor=8, mode="trilinear")
-        return detail.float() - self.shrinkage(detail, maps)
+        return detail.float() - self.shrinkage(detail, noise_map(noise))
 
     def forward(self, x: Tensor, magnitude: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Find the noise and the residual that takes it away.
@@ -147,7 +151,7 @@ class NoiseUNet(nn.Module):
         detail, mean = split(x, self.head.weight.dtype)
         estimate = self.estimator(x) if noise is None or self.training else noise
         noise = estimate.detach() if noise is None else noise
-        maps = functional.interpolate(noise.float(), scale_factor=8, mode="trilinear")
+        maps = noise_map(noise)
         sigma = maps[:, :1]
         rician = magnitude.view(-1, 1, 1, 1, 1) * sigma * (sigma / (mean.abs() + sigma + TINY))
         pooled = [torch.cat([maps, rician], 1)]

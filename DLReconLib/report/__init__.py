@@ -11,6 +11,7 @@ from DLReconLib import card_text
 from DLReconLib.fingerprint import fingerprint, samples
 from DLReconLib.io import read_series, read_volume
 from DLReconLib.models import ModelError, find_card
+from DLReconLib.pages import data_uri
 from DLReconLib.replay import find, script
 from DLReconLib.report import pictures
 from DLReconLib.report.page import page
@@ -123,7 +124,7 @@ def picture(plane: pictures.Plane, name: str, image: np.ndarray) -> str:
     letters = "".join(f"<span class='{c}'>{t}</span>" for c, t in zip("wens", plane.letters, strict=True))
     label = f"{plane.name}, slice {plane.index}, {name}"
     return (f"<figure><div class='frame' style='aspect-ratio: {plane.size_mm[0]:.4g} / {plane.size_mm[1]:.4g}'>"
-            f"<img alt='{label}' src='{pictures.data_uri(image)}'>{letters}</div>"
+            f"<img alt='{label}' src='{data_uri(pictures.png(image))}'>{letters}</div>"
             f"<figcaption>{label}</figcaption></figure>")  # fmt: skip
 
 

@@ -1,5 +1,7 @@
 """The frame of a report: one page of HTML, its style inside, nothing from elsewhere."""
 
+from DLReconLib.pages import frame
+
 STYLE = """
 :root { color-scheme: light dark; --page: #fff; --card: #f5f6f8; --ink: #16191d; --soft: #5a626d; --line: #d7dbe0;
   --before: #8a94a3; --after: #1769c2; --green: #1a7f45; --amber: #b26a00; --red: #c02626; }
@@ -46,23 +48,12 @@ pre { background: var(--card); padding: 10px; border-radius: 6px; overflow-x: au
   * { print-color-adjust: exact; -webkit-print-color-adjust: exact; } }
 """
 
-# The policy lets the page load nothing at all, whatever it holds.
-PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
+# Lets the page load nothing at all, whatever it holds.
+POLICY = """\
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>{style}</style>
-</head>
-<body>
-{body}
-</body>
-</html>
 """
 
 
 def page(title: str, body: str) -> str:
     """title: escaped text; body: HTML."""
-    return PAGE.format(title=title, style=STYLE, body=body)
+    return frame(title, STYLE, body, POLICY)

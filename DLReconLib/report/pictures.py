@@ -1,6 +1,5 @@
 """Pictures of a report: slices as PNG, plots as SVG, with numpy and nothing else."""
 
-import base64
 import struct
 import zlib
 from collections.abc import Sequence
@@ -126,10 +125,6 @@ def png(image: Array) -> bytes:
     head = struct.pack(">IIBBBBB", columns, rows, 8, 0, 0, 0, 0)
     parts = (b"IHDR", head), (b"IDAT", zlib.compress(lines.tobytes(), 9)), (b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*p) for p in parts)
-
-
-def data_uri(image: Array) -> str:
-    return "data:image/png;base64," + base64.b64encode(png(image)).decode()
 
 
 def number(value: float | None) -> str:

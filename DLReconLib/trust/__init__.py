@@ -122,7 +122,7 @@ def _broken(source: Volume, result: Volume) -> Reason | None:
     if result.array.shape != source.array.shape:
         text = f"The result has {result.array.shape} voxels, the input {source.array.shape}."
         return Reason("grid", RED, None, None, text)
-    if not result.geometry.matches(source.geometry, 0.01 * min(source.geometry.spacing), source.array.shape[2::-1]):
+    if not source.same_grid(result):
         return Reason("grid", RED, None, None, "The result lies elsewhere in the patient than the input.")
     bad = int(result.array.size - np.count_nonzero(np.isfinite(result.array)))
     if bad:

@@ -20,6 +20,7 @@ from typing import Any
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
 
 import numpy as np  # noqa: E402
+from denoise import say  # noqa: E402
 from trust_cases import MODELS, Run, Store, runs  # noqa: E402
 from trust_failures import FAILURES, contrasts, plant, strangers  # noqa: E402
 from trust_fit import calibrate, check, domain, limits, parts, samples, write_card  # noqa: E402
@@ -51,10 +52,6 @@ def arguments() -> argparse.Namespace:
         parser.error("where are the images? give --data FOLDER or set DLRECON_DATA")
     chosen.data = Path(chosen.data)
     return chosen
-
-
-def say(text: str) -> None:
-    print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
 
 
 def good(run: Run) -> bool:

@@ -279,7 +279,7 @@ def test_no_memory_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
         def nothing(patch: np.ndarray):
             raise MemoryError
 
-        return inference.Method(nothing, nothing, nothing)
+        return inference.Method(nothing, None, nothing, nothing)
 
     monkeypatch.setattr(Model, "_network_method", starved)
     with pytest.raises(OutOfMemory, match="close other programs"):

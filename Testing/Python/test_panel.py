@@ -644,15 +644,15 @@ def test_headless_process(panel):
     ],
 )
 def test_memory_estimate(panel, model, shape, precision, measured):
-    """Against the peaks, in MB, that Testing/Benchmarks/RESULTS.md holds."""
-    from DLReconPanel import choices
+    """Against the peaks, in MB, that Testing/Benchmarks/speed.py measured with earlier weights."""
+    from DLReconPanel import memory
 
     from DLReconLib.models import find_card
 
     card = find_card(model)
-    needed = choices.memoryNeeded(shape, card, precision=precision) / 1e6
+    needed = memory.bytesNeeded(shape, card, precision=precision) / 1e6
     assert needed == pytest.approx(measured, rel=0.35)
-    assert choices.memoryNeeded(shape, card, tile=64, precision=precision) / 1e6 < 0.7 * needed
+    assert memory.bytesNeeded(shape, card, tile=64, precision=precision) / 1e6 < 0.7 * needed
 
 
 def test_damaged_card(panel, monkeypatch):
