@@ -35,6 +35,14 @@ def triple(text: str) -> tuple[int, int, int]:
     return z, y, x
 
 
+def millimetres(text: str) -> tuple[float, float, float]:
+    try:
+        x, y, z = (float(n) for n in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}; wanted three numbers X,Y,Z") from None
+    return x, y, z
+
+
 def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("dlrecon", description="Better images from noisy ones, with a record. Research "
                                      "use only.")  # fmt: skip
@@ -153,6 +161,10 @@ def add_options(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--dtype", choices=["float32", "input"], default="float32", help=HELP["dtype"])
     verb.add_argument("--no-judge", dest="judge", action="store_false", help=f"do not {HELP['judge']}")
     verb.add_argument("--feather", type=float, default=0.0, metavar="MM", help=HELP["feather"])
+    verb.add_argument("--scale", type=float, help=HELP["scale"])
+    verb.add_argument("--spacing", type=millimetres, metavar="X,Y,Z", help=HELP["spacing"])
+    verb.add_argument("--thickness", type=float, metavar="MM", help=HELP["thickness"])
+    verb.add_argument("--no-consistent", dest="consistent", action="store_false", help=f"do not {HELP['consistent']}")
 
 
 def add_model_options(verb: argparse.ArgumentParser) -> None:
@@ -164,7 +176,8 @@ def add_model_options(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--precision", choices=["auto", "float32", "bfloat16"], default="auto", help=HELP["precision"])
 
 
-OPTIONS = ("task", "model", "modality", "strength", "device", "tile", "dtype", "precision", "judge", "feather")
+OPTIONS = ("task", "model", "modality", "strength", "device", "tile", "dtype", "precision", "judge", "feather",
+           "scale", "spacing", "thickness", "consistent")  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> int:

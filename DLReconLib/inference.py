@@ -121,6 +121,20 @@ class Model:
         signed = np.count_nonzero(whole < 0) > 1e-3 * whole.size or self.card.offset != 0
         return 0.0 if signed else 1.0
 
+    def bind_detail(self, execution: Execution) -> Callable[[Array, Array], Array]:
+        """For a network of super-resolution: (patch, place maps) -> detail, (k, j, i) float32 in the model's unit."""
+        import torch
+
+        kind = torch.bfloat16 if execution.precision == "bfloat16" else torch.float32
+        network = deepcopy(self.network).to(execution.device, kind)
+
+        def add(patch: Array, maps: Array) -> Array:
+            with torch.inference_mode():
+                x, places = (torch.from_numpy(np.ascontiguousarray(a)).to(execution.device) for a in (patch, maps))
+                return network(x[None, None], places[None])[0, 0].float().cpu().numpy()
+
+        return add
+
     def _network_method(self, magnitude: float, execution: Execution) -> "Method":
         import torch
 
@@ -230,9 +244,47 @@ def run_model(
     Raises OutOfMemory where even the smallest pieces do not fit, and whatever `progress` raises.
     """
     make_method = model.bind(whole, normalise)
-    execution.tile = tuple(
-        min(t, -(-n // MULTIPLE) * MULTIPLE) for t, n in zip(execution.tile, whole.shape, strict=True)
-    )
+
+    def attempt(rising: Progress) -> Run:
+        return _run(make_method(execution), whole, normalise, execution, model.card.halo, rising)
+
+    return persist(attempt, model, whole.shape, execution, progress)
+
+
+def run_detail(
+    model: Model,
+    base: Array,
+    normalise: Callable[[Array], Array],
+    places: Callable[[tuple[slice, ...]], Array],
+    execution: Execution,
+    progress: Progress,
+) -> Run:
+    """Run a model of super-resolution over an interpolated image; arguments and errors as of run_model.
+
+    base: (k, j, i) on the fine grid. places: slices of it -> maps (channels, k, j, i), see Acquisition.places().
+    The residual is the detail to be added; the noise is not looked for (0).
+    """
+
+    def attempt(rising: Progress) -> Run:
+        add = model.bind_detail(execution)
+        todo, clock = list(pieces(base.shape, execution.tile, model.card.halo)), Clock()
+        detail = np.zeros(base.shape, np.float32)
+        for number, (outer, inner) in enumerate(todo):
+            rising(0.98 * number / len(todo), f"piece {number + 1} of {len(todo)}")
+            patch = normalise(base[outer])
+            if patch.min() != patch.max():
+                maps = np.stack([filled(m) for m in places(outer)])
+                detail[inner] = clock(add, filled(patch), maps)[inside(outer, inner)]
+        return Run(detail, 0.0, clock.seconds, execution)
+
+    return persist(attempt, model, base.shape, execution, progress)
+
+
+def persist(
+    attempt: Callable[[Progress], Run], model: Model, shape: tuple[int, ...], execution: Execution, progress: Progress
+) -> Run:
+    """Try, and where memory runs out try again a smaller way, down the ladder of Execution.mend()."""
+    execution.tile = tuple(min(t, -(-n // MULTIPLE) * MULTIPLE) for t, n in zip(execution.tile, shape, strict=True))
     highest = 0.0
 
     def rising(fraction: float, text: str) -> None:
@@ -242,7 +294,7 @@ def run_model(
 
     while True:
         try:
-            return _run(make_method(execution), whole, normalise, execution, model.card.halo, rising)
+            return attempt(rising)
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise

@@ -22,7 +22,7 @@ class ModelCard:
     task: one of TASKS. modalities: DICOM codes it was made for; "*" is any.
     network, arguments: name in networks.NETWORKS and its keyword arguments.
     weights, sha256: file beside the card and its checksum; both empty for a method without weights.
-    scale: output voxels per input voxel along an axis (1: same grid).
+    scale: the largest number of output voxels per input voxel along an axis (1: same grid).
     tile: (k, j, i) voxels that are worked on at once, multiples of 8, or empty for a method that must see the
         whole image; halo: voxels of context around them.
     offset, unit: the network sees (value - offset) / unit; unit 0 means the 99.5th percentile of the image.
@@ -80,7 +80,9 @@ class ModelCard:
             self._expect(whole and all(isinstance(v, str) for v in failure.values()), "failures",
                          "objects of the strings title, text and picture", failure)  # fmt: skip
         self._expect(isinstance(self.intended_use, str), "intended_use", "a string", self.intended_use)
-        self._expect(self.scale == 1, "scale", "1: other grids are not supported yet", self.scale)
+        enlarges = self.task == "super-resolution"
+        self._expect(self.scale in ((2, 3, 4) if enlarges else (1,)), "scale",
+                     "2 to 4 for super-resolution, else 1", self.scale)  # fmt: skip
         self._expect(len(self.reach) in (0, 2), "reach", "lowest and highest value, or none", self.reach)
         self._expect(self.task in TASKS, "task", f"one of {', '.join(TASKS)}", self.task)
         aligned = len(self.tile) in (0, 3) and all(t > 0 and t % 8 == 0 for t in self.tile)

@@ -3,7 +3,7 @@
 import platform
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from functools import partial
 from importlib import metadata
@@ -13,11 +13,13 @@ import numpy as np
 from scipy import ndimage
 
 import DLReconLib
+from DLReconLib.enlarging import enlarge, judge_resolution
 from DLReconLib.fingerprint import fingerprint, trace
 from DLReconLib.inference import Execution, Model, run_model
 from DLReconLib.models import ModelCard, find_card, list_cards
 from DLReconLib.progress import Progress, silent
 from DLReconLib.quality import quality
+from DLReconLib.resolution import Enlargement
 from DLReconLib.result import Result
 from DLReconLib.transforms import LinearIntensity, SlicesFirst
 from DLReconLib.trust import judge
@@ -42,6 +44,13 @@ class Options:
     uncertainty: also estimate the standard deviation of the error, voxel by voxel; takes uncertainty.PASSES times as
         long.
     feather: width in mm over which the change fades in from the edge of the mask inwards; 0 is a hard edge.
+
+    Of super-resolution, whose input is first interpolated by cubic splines, which is also the answer of strength 0:
+    scale: times finer along every axis, 1 to 4; spacing: (i, j, k) mm of the result instead, down to a quarter of the
+        input's. Without both: as fine everywhere as along the finest axis.
+    thickness: of the slices in mm, where it is not what the header says, or else the spacing (a gap, or an overlap,
+        which counts up to a quarter of the spacing).
+    consistent: guarantee that the result, acquired as the input was, is the input again.
     """
 
     task: str = "denoise"
@@ -55,12 +64,26 @@ class Options:
     judge: bool = True
     uncertainty: bool = False
     feather: float = 0.0
+    scale: float | None = None
+    spacing: tuple[float, float, float] | None = None
+    thickness: float | None = None
+    consistent: bool = True
 
     def __post_init__(self) -> None:
         if not 0 <= self.strength <= 1:
             raise ValueError(f"strength {self.strength}; wanted a number from 0 (nothing) to 1 (full)")
         if not 0 <= self.feather < np.inf:
             raise ValueError(f"feather {self.feather}; wanted millimetres, 0 or more")
+        if self.task != "super-resolution" and (self.scale or self.spacing or self.thickness):
+            raise ValueError(f"scale, spacing and thickness are options of the task super-resolution, not {self.task}")
+        if self.scale is not None and not 1 < self.scale <= 4:
+            raise ValueError(f"scale {self.scale}; wanted above 1 (times finer), up to 4")
+        if self.spacing is not None and (len(self.spacing) != 3 or not all(0 < s < np.inf for s in self.spacing)):
+            raise ValueError(f"spacing {self.spacing}; wanted three positive millimetres X,Y,Z")
+        if self.thickness is not None and not 0 < self.thickness < np.inf:
+            raise ValueError(f"thickness {self.thickness}; wanted millimetres above 0")
+        if self.uncertainty and self.task == "super-resolution":
+            raise ValueError("uncertainty is not known for super-resolution yet; run it without")
         if self.dtype not in ("float32", "input"):
             raise ValueError(f"dtype {self.dtype!r}; wanted float32 or input")
         if self.tile is not None and (len(self.tile) != 3 or min(self.tile) < 16 or any(t % 8 for t in self.tile)):
@@ -96,9 +119,13 @@ def reconstruct(
     modality, why = recognise(volume, chosen.modality)
     card, reason = (loaded.card, "loaded by the caller") if loaded else choose_model(chosen, modality, why)
     warnings = advise(card, modality, why)
+    finer = enlargement(volume, modality, chosen) if card.task == "super-resolution" else None
+    if finer and not chosen.consistent:
+        warnings.append("consistency was switched off: nothing guarantees that the result agrees with the input")
     progress(0.0, f"loading {card.id}")
     model = loaded or load(card, chosen.device, chosen.precision)
-    tile = (chosen.tile or card.tile) if card.tile else tuple(-(-n // 8) * 8 for n in [max(volume.array.shape[:3])] * 3)
+    longest = max(finer.acquisition.fine if finer else volume.array.shape[:3])
+    tile = (chosen.tile or card.tile) if card.tile else (-(-longest // 8) * 8,) * 3
     execution = Execution(model.device, model.precision, tile)
     planes = [volume.array] if volume.array.ndim == 3 else list(np.moveaxis(volume.array, 3, 0))
     outputs, deviations, noises, inside = [], [], [], 0.0
@@ -109,6 +136,8 @@ def reconstruct(
             def part(fraction: float, text: str) -> None:
                 progress((number + (which + fraction) / passes) / len(planes), text)
 
+            if finer:
+                return enlarge(plane, finer, model, execution, chosen.strength, part)
             return enhance(plane, volume, model, execution, chosen.strength, part)
 
         output, noise, seconds = answer(plane)
@@ -119,15 +148,19 @@ def reconstruct(
             again = partial(lambda answer, flipped, which: answer(flipped, which)[0], answer)
             deviations.append(deviation(plane, output, noise, card, chosen.strength, mask, again))
     array = outputs[0] if volume.array.ndim == 3 else np.stack(outputs, axis=3)
+    before, region = volume, None if mask is None else mask.array
+    if finer and (mask is not None or chosen.strength == 0):
+        before = replace(volume, array=finer.interpolated(volume.array), geometry=finer.geometry)
+        region = None if mask is None else finer.nearest(mask.array)
     if mask is not None and chosen.feather > 0:
-        array = fade_in(array, volume, mask.array, chosen.feather)
+        array = fade_in(array, before, region, chosen.feather)
     if chosen.dtype == "input":
         array = cast(array, volume.array.dtype)
     if chosen.strength == 0:
-        array[...] = volume.array
+        array[...] = cast(before.array, array.dtype) if finer else volume.array
     elif mask is not None:
-        keep = mask.array == 0
-        array[keep] = volume.array[keep]
+        keep = region == 0
+        array[keep] = cast(before.array[keep], array.dtype) if finer else volume.array[keep]
     record = provenance(volume, card, chosen, execution) | {
         "modality": {"used": modality, "why": why},
         "model_chosen": reason,
@@ -136,7 +169,9 @@ def reconstruct(
         "noise": float(np.median(noises)),
         "warnings": warnings,
     }
-    result = volume.with_array(array)
+    result = replace(volume, array=array, geometry=finer.geometry) if finer else volume.with_array(array)
+    if finer:
+        record["super_resolution"] = finer.record()
     uncertainty = None
     if chosen.uncertainty:
         error = deviations[0] if volume.array.ndim == 3 else np.stack(deviations, axis=3)
@@ -144,7 +179,10 @@ def reconstruct(
         record["uncertainty"] = {"passes": passes, **asdict(Calibration.of_card(card))}
     if chosen.judge:
         progress(0.99, "judging")
-        record |= assess(volume, result, card, record["noise"], chosen.strength, mask)
+        if finer:
+            record |= assess_finer(volume, result, finer, record["noise"])
+        else:
+            record |= assess(volume, result, card, record["noise"], chosen.strength, mask)
     record["output"] = trace(result)
     record["seconds"] = {"total": time.perf_counter() - started, "network": inside}
     progress(1.0, "done")
@@ -173,6 +211,18 @@ def assess(
     figures = {when: quality(v.array, v.geometry.spacing, guide=guide) for when, v in pair}
     trust = judge(source, result, card, noise, strength=strength, mask=None if mask is None else mask.array)
     return {"figures": figures, "trust": trust.to_dict()}
+
+
+def enlargement(volume: Volume, modality: str, chosen: Options) -> Enlargement:
+    names = ("scale", "spacing", "thickness", "consistent")
+    return Enlargement.of_volume(volume, modality, **{name: getattr(chosen, name) for name in names})
+
+
+def assess_finer(source: Volume, result: Volume, finer: Enlargement, noise: float) -> dict[str, Any]:
+    """The same of a result on a finer grid; each image at its own edges."""
+    pair = (("before", source), ("after", result))
+    figures = {when: quality(v.array, v.geometry.spacing) for when, v in pair}
+    return {"figures": figures, "trust": judge_resolution(source.array, result.array, finer, noise)}
 
 
 def enhance(
@@ -304,7 +354,8 @@ def choose_model(options: Options, modality: str, why: str) -> tuple[ModelCard, 
     for card in cards:
         if modality in card.modalities:
             return card, f"made for {modality} ({why})"
-    fallback = find_card("classical/nlm") if options.task == "denoise" else cards[-1]
+    usual = {"denoise": "classical/nlm", "super-resolution": "classical/spline"}
+    fallback = find_card(usual[options.task]) if options.task in usual else cards[-1]
     return fallback, f"no model is made for modality {modality or 'unknown'} ({why}): a classical method"
 
 

@@ -10,6 +10,7 @@ from typing import Any
 NETWORKS = {
     "noise-unet": "DLReconLib.networks.noise_unet:NoiseUNet",
     "monai": "DLReconLib.networks.monai_denoiser:MonaiDenoiser",
+    "resolution-unet": "DLReconLib.networks.resolution_unet:ResolutionUNet",
     "identity": "DLReconLib.networks.identity:Identity",
 }
 CLASSICAL = {
@@ -18,6 +19,8 @@ CLASSICAL = {
     "curvature": "DLReconLib.networks.classical:curvature_diffusion",
     "gaussian": "DLReconLib.networks.classical:gaussian",
     "median": "DLReconLib.networks.classical:median",
+    "spline": "DLReconLib.networks.interpolation:spline",
+    "lanczos": "DLReconLib.networks.interpolation:lanczos",
 }
 
 
@@ -27,14 +30,20 @@ def _load(address: str) -> Any:
 
 
 def build_network(name: str, arguments: dict[str, Any]) -> Any:
-    """An nn.Module with the interface of NoiseUNet. Raises ValueError for an unknown name."""
+    """An nn.Module with the interface of NoiseUNet, or of ResolutionUNet for super-resolution.
+
+    Raises ValueError for an unknown name.
+    """
     if name not in NETWORKS:
         raise ValueError(f"network {name!r} is unknown; wanted one of: {', '.join(NETWORKS)}")
     return _load(NETWORKS[name])(**arguments)
 
 
 def find_classical(name: str) -> Any:
-    """A function (patch, sigma, **arguments) -> patch. Raises ValueError for an unknown name."""
+    """A function (patch, sigma, **arguments) -> patch; for super-resolution (image, shape, **arguments) -> image.
+
+    Raises ValueError for an unknown name.
+    """
     if name not in CLASSICAL:
         raise ValueError(f"classical method {name!r} is unknown; wanted one of: {', '.join(CLASSICAL)}")
     return _load(CLASSICAL[name])
