@@ -82,8 +82,6 @@ class Options:
             raise ValueError(f"spacing {self.spacing}; wanted three positive millimetres X,Y,Z")
         if self.thickness is not None and not 0 < self.thickness < np.inf:
             raise ValueError(f"thickness {self.thickness}; wanted millimetres above 0")
-        if self.uncertainty and self.task == "super-resolution":
-            raise ValueError("uncertainty is not known for super-resolution yet; run it without")
         if self.dtype not in ("float32", "input"):
             raise ValueError(f"dtype {self.dtype!r}; wanted float32 or input")
         if self.tile is not None and (len(self.tile) != 3 or min(self.tile) < 16 or any(t % 8 for t in self.tile)):
@@ -120,6 +118,8 @@ def reconstruct(
     card, reason = (loaded.card, "loaded by the caller") if loaded else choose_model(chosen, modality, why)
     warnings = advise(card, modality, why)
     finer = enlargement(volume, modality, chosen) if card.task == "super-resolution" else None
+    if finer and chosen.uncertainty:
+        raise ValueError(f"uncertainty: model {card.id} enlarges, and for that it is not known yet; run without it")
     if finer and not chosen.consistent:
         warnings.append("consistency was switched off: nothing guarantees that the result agrees with the input")
     progress(0.0, f"loading {card.id}")
