@@ -13,6 +13,7 @@ A thickness below the spacing leaves a gap, one above it lets slices overlap.
 What is filled in between follows Unser & Aldroubi, "A general sampling theory for nonideal acquisition devices", IEEE
 TSP 1994, eq. 11: of all cubic splines with a knot in each coarse voxel, consistent() takes the one that the
 acquisition A maps back to the input, and project() adds the same kind of spline to any image x until A x is the input.
+Along axes whose k-space is truncated both fill it with zeros instead.
 Only numpy is used. Arrays are (k, j, i).
 """
 
@@ -207,6 +208,9 @@ def interpolating(axis: Axis) -> Array:
 
 @lru_cache(64)
 def inverting(axis: Axis) -> Array:
-    """(fine, coarse): the spline S c whose degraded values A S c are given; a right inverse of A."""
+    """(fine, coarse): the spline S c whose degraded values A S c are given; a right inverse of A. For k-space the
+    same with cosines for splines, which is zero-filling: their span is orthogonal to all that A cannot see."""
+    if axis.profile == "kspace":
+        return degrading(axis).T * axis.scale
     splines = _splines(axis)
     return splines @ np.linalg.inv(degrading(axis) @ splines)
