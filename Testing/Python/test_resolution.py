@@ -11,7 +11,8 @@ from conftest import noisy_phantom, oblique, phantom
 
 from DLReconLib import reconstruct
 from DLReconLib.acquisition import PROFILES, Acquisition, Axis, degrading, interpolating, inverting
-from DLReconLib.io import write_volume
+from DLReconLib.cli import main
+from DLReconLib.io import read_volume, write_volume
 from DLReconLib.networks.interpolation import lanczos, spline
 from DLReconLib.resolution import Enlargement
 from DLReconLib.volume import Volume
@@ -193,3 +194,30 @@ def test_thickness_comes_from_the_header_unless_it_is_given() -> None:
 def test_a_volume_acquired_in_three_dimensions_has_no_slices() -> None:
     volume = Volume(phantom((20, 24, 24)), replace(oblique(), spacing=(1.0, 1.0, 1.1)), "MR")
     assert {a.profile for a in Enlargement.of_volume(volume, "MR").acquisition.axes} == {"kspace"}
+
+
+def test_command_line_writes_the_new_grid_and_what_was_added(tmp_path: Path) -> None:
+    volume = noisy_phantom("MR")
+    write_volume(volume, tmp_path / "in.nrrd")
+    command = ["run", tmp_path / "in.nrrd", tmp_path / "out.nrrd", "--task", TASK, "--model", "classical/lanczos"]
+    command += ["--modality", "MR", "--spacing", "0.8,1.1,1.45", "--residual", tmp_path / "added.nrrd"]
+    assert main([str(c) for c in [*command, "--report", tmp_path / "record.json"]]) == 0
+    out, added = (read_volume(tmp_path / name) for name in ("out.nrrd", "added.nrrd"))
+    assert out.array.shape == added.array.shape == (40, 45, 38)
+    assert out.geometry.matches(volume.geometry.resampled((38, 45, 20), (38, 45, 40)))
+    record = json.loads((tmp_path / "record.json").read_text())
+    acquisition = Acquisition.from_dict(record["super_resolution"]["acquisition"])
+    np.testing.assert_allclose(out.array - added.array, acquisition.consistent(volume.array), atol=0.01)
+    command[2], command[-1] = tmp_path / "dicom", tmp_path / "again.nrrd"
+    assert main([str(c) for c in [*command, "--dicom-source", tmp_path]]) == 2
+    assert not (tmp_path / "dicom").exists()
+
+
+def test_worker_brings_the_new_grid_back() -> None:
+    from DLReconLib.client import Client
+
+    volume = noisy_phantom("MR")
+    with Client() as client:
+        result = client.submit(volume, task=TASK, model="classical/spline", spacing=(0.8, 1.1, 1.45)).wait()
+    assert result.volume.geometry.matches(volume.geometry.resampled((38, 45, 20), (38, 45, 40)))
+    assert np.abs(result.residual.array).max() < 0.01
