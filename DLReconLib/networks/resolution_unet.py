@@ -27,7 +27,6 @@ class GatedBlock(nn.Module):
         self.second = conv(channels, channels)
         nn.init.zeros_(self.gate.weight)
         nn.init.zeros_(self.gate.bias)
-        nn.init.zeros_(self.second.weight)
 
     def forward(self, x: Tensor, places: Tensor) -> Tensor:
         return x + self.second(functional.relu(self.first(x) * (1 + self.gate(places))))
