@@ -20,7 +20,7 @@ KINDS = {"through-plane": 0.6, "in-plane": 0.22, "all axes": 0.18}
 class ResolutionPair:
     """float32, unit of the model.
 
-    base: (k, j, i) the interpolated coarse patch. places: (6, k, j, i), see Acquisition.places(). target: (k, j, i)
+    base: (k, j, i) the interpolated coarse patch. places: (9, k, j, i), see Acquisition.places(). target: (k, j, i)
     what is to be added.
     """
 

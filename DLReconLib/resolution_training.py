@@ -10,13 +10,13 @@ from DLReconLib.patches import Source
 from DLReconLib.resolution_patches import ResolutionPair, ResolutionPatchMaker
 from DLReconLib.training import Trainer
 
-EMPTY = 1e-7  # mean square of the detail of a patch, model's unit, below which there is nothing to learn
+EMPTY = 1e-5  # mean square of the detail of a patch, model's unit, below which there is little to learn
 VALIDATION = ((2.0, 1.0, 1.0), (3.0, 1.0, 1.0), (4.0, 1.0, 1.0), (1.0, 2.0, 2.0))
 
 
 @dataclass
 class ResolutionBatch:
-    """base, target: (N, 1, D, H, W); places: (N, 6, D, H, W)."""
+    """base, target: (N, 1, D, H, W); places: (N, 9, D, H, W)."""
 
     base: Tensor
     places: Tensor
@@ -29,11 +29,10 @@ class ResolutionBatch:
 
         return cls(tensor("base")[:, None], tensor("places"), tensor("target")[:, None])
 
-    def ratio(self, detail: Tensor) -> Tensor:
-        """(N,) mean square error left, as a part of that of the interpolation."""
-        power = self.target.square().mean((1, 2, 3, 4))
-        error = (detail - self.target).square().mean((1, 2, 3, 4))
-        return (error + EMPTY) / (power + EMPTY)
+    def errors(self, detail: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean square error left, and that of the interpolation; (N,) each."""
+        left = (detail - self.target).square().mean((1, 2, 3, 4))
+        return left, self.target.square().mean((1, 2, 3, 4))
 
 
 class ResolutionTrainer(Trainer):
@@ -53,7 +52,8 @@ class ResolutionTrainer(Trainer):
         batch = self.pairs("train", self.step, self.plan.batch)
         with self.autocast():
             detail = self.parallel(batch.base, batch.places)
-        loss = batch.ratio(detail).log().mean()
+        left, before = batch.errors(detail)
+        loss = ((left + EMPTY) / (before + EMPTY)).log().mean()
         self.descend(loss)
         return float(loss.detach())
 
@@ -65,5 +65,6 @@ class ResolutionTrainer(Trainer):
             batch = self.pairs("validation", number, 6, factors)
             with self.autocast():
                 detail = self.network(batch.base, batch.places)
-            gains.append(-10 * batch.ratio(detail).log10().mean())
+            left, before = batch.errors(detail)
+            gains.append(10 * (before.sum() / left.sum()).log10())
         return (float(torch.stack(gains).mean()),)

@@ -9,12 +9,13 @@ features; all convolutions are bias-free and the image enters as its detail, so 
 import itertools
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from DLReconLib.networks.noise_unet import conv, split
 
-PLACES = 6  # see Acquisition.places()
+PLACES = 9  # see Acquisition.places()
 
 
 class GatedBlock(nn.Module):
@@ -25,8 +26,6 @@ class GatedBlock(nn.Module):
         self.first = conv(channels, channels)
         self.gate = nn.Conv3d(PLACES, channels, 1)
         self.second = conv(channels, channels)
-        nn.init.zeros_(self.gate.weight)
-        nn.init.zeros_(self.gate.bias)
 
     def forward(self, x: Tensor, places: Tensor) -> Tensor:
         return x + self.second(functional.relu(self.first(x) * (1 + self.gate(places))))
@@ -49,7 +48,7 @@ class ResolutionUNet(nn.Module):
         def level(count: int) -> nn.ModuleList:
             return nn.ModuleList(GatedBlock(count) for _ in range(blocks))
 
-        self.head = conv(1, channels[0])
+        self.head = conv(PLACES - 2, channels[0])
         self.encode = nn.ModuleList(level(c) for c in channels[:-1])
         self.down = nn.ModuleList(conv(a, b, 2, 2) for a, b in steps)
         self.bottom = level(channels[-1])
@@ -63,7 +62,7 @@ class ResolutionUNet(nn.Module):
 
         Args:
             x: (N, 1, D, H, W) the interpolated image, any unit.
-            places: (N, 6, D, H, W), see Acquisition.places().
+            places: (N, 9, D, H, W), see Acquisition.places().
 
         Returns (N, 1, D, H, W) float32.
         """
@@ -71,7 +70,9 @@ class ResolutionUNet(nn.Module):
         pooled = [places.to(detail.dtype)]
         for _ in self.down:
             pooled.append(functional.avg_pool3d(pooled[-1].float(), 2).to(detail.dtype))
-        features, kept = self.head(detail), []
+        # What A cannot see has no mean over a coarse voxel: it follows the detail only together with the phase.
+        phases = detail * pooled[0][:, 3:]
+        features, kept = self.head(torch.cat([detail, phases], 1)), []
         for blocks, down, maps in zip(self.encode, self.down, pooled, strict=False):
             for block in blocks:
                 features = block(features, maps)

@@ -28,12 +28,14 @@ from DLReconLib import reconstruct  # noqa: E402
 from DLReconLib.acquisition import PROFILES_OF, Acquisition, Axis  # noqa: E402
 from DLReconLib.io import read_volume  # noqa: E402
 from DLReconLib.metrics import psnr, ssim  # noqa: E402
+from DLReconLib.models import list_cards  # noqa: E402
 from DLReconLib.volume import Geometry, Volume  # noqa: E402
 
 HERE = Path(__file__).parent
 RIVALS = {"B-spline": ("classical/spline", False), "Lanczos": ("classical/lanczos", False)}
 PLAIN = tuple(RIVALS)
-METHODS = RIVALS | {"consistent spline": ("classical/spline", True), "ours": ("", True)}
+# Ours is the model of the modality, the consistent spline where there is none.
+METHODS = RIVALS | {"consistent Lanczos": ("classical/lanczos", True), "ours": ("", True)}
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ REFERENCES = (
     Reference("CT head phantom", "ct/headphantom_philips_1mm_soft.nii.gz", (1, 2, 2), (0, 60, 60), (16, 144, 144), 1),
 )
 CONDITIONS = ("slices x2", "slices x3", "slices x4", "in-plane x2", "slices x3, other profile", "slices x3, 1 % noise")
+SHOWN = ("Colin27 T1", "STS_001 thigh T1", "CT head phantom")
 
 
 @dataclass(frozen=True)
@@ -84,14 +87,14 @@ class Case:
 
     @property
     def model(self) -> str:
-        return f"{self.modality.lower()}-superres"
+        return next(c.id for c in list_cards("super-resolution", self.modality) if c.id != "classical/lanczos")
 
 
 def cases(data: Path, quick: bool = False) -> Iterator[Case]:
     chosen = [REFERENCES[0], REFERENCES[-1]] if quick else REFERENCES
     for source in chosen:
         modality = source.path[:2].upper()
-        check_role(source.path, f"{modality.lower()}-superres")
+        check_role(source.path, f"{modality.lower()}-denoise")
         reference = crop(block_average(read_volume(data / source.path), source.average), source.first, source.size)
         array = reference.array.astype(np.float32)
         peak = 2000.0 if modality == "CT" else float(np.percentile(array, 99.9))
@@ -228,6 +231,8 @@ def write_cards(record: dict, figures: Path) -> None:
     """The means into the field "results" of each model's card, and the worst images into "failures"."""
     for modality in ("MR", "CT"):
         folder = ZOO / f"{modality.lower()}-superres"
+        if not folder.is_dir():
+            continue
         card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
         card["results"] = {"script": "Testing/Benchmarks/superres.py", "date": record["date"]}
         for line in (line for line in record["summary"] if line["modality"] == modality):
@@ -237,7 +242,7 @@ def write_cards(record: dict, figures: Path) -> None:
         for condition, text in FAILURES.items():
             of = {(r["image"], r["method"]): r["psnr"] for r in record["scores"]
                   if (r["modality"], r["condition"]) == (modality, condition)}  # fmt: skip
-            gains = {i: of[i, "ours"] - max(of[i, p] for p in PLAIN) for i, _ in of}
+            gains = {i: of[i, "ours"] - max(of[i, p] for p in PLAIN) for i, _ in of if i in SHOWN}
             image = min(gains, key=gains.get)
             picture = file_name(image, condition).replace("superres-", "failure-")
             (folder / picture).write_bytes((figures / file_name(image, condition)).read_bytes())
@@ -264,7 +269,7 @@ def main() -> int:
     for case in cases(Path(options.data), options.quick):
         rows, outputs = measure(case, options.precision)
         record["scores"] += rows
-        if "profile" not in case.condition and case.condition != "slices x2":
+        if case.image in SHOWN and "profile" not in case.condition and case.condition != "slices x2":
             record["figures"].append(draw(case, outputs, rows, options.out / "figures").name)
     record["summary"] = summary(record["scores"])
     options.out.mkdir(parents=True, exist_ok=True)
