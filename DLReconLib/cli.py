@@ -112,7 +112,7 @@ def list_models(arguments: argparse.Namespace) -> int:
         print(json.dumps([c.to_dict() for c in cards], indent=2))
         return DONE
     for card in cards:
-        print(f"{card.id:22} {card.task:12} {','.join(card.modalities):6} {card.summary}")
+        print(f"{card.id:22} {card.task:16} {','.join(card.modalities):6} {card.summary}")
     return DONE
 
 

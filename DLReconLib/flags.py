@@ -6,7 +6,7 @@ from pathlib import Path
 
 import DLReconLib
 from DLReconLib.help import HELP
-from DLReconLib.models import TASKS
+from DLReconLib.models import ARTIFACTS, TASKS
 
 
 def triple(text: str) -> tuple[int, int, int]:
@@ -15,6 +15,21 @@ def triple(text: str) -> tuple[int, int, int]:
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r}; wanted three whole numbers Z,Y,X") from None
     return z, y, x
+
+
+def millimetres(text: str) -> tuple[float, float, float]:
+    try:
+        x, y, z = (float(n) for n in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}; wanted three numbers X,Y,Z") from None
+    return x, y, z
+
+
+def seconds(text: str) -> float:
+    try:
+        return float(text.removesuffix("s"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}; wanted seconds, such as 60 or 60s") from None
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -135,6 +150,12 @@ def add_options(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--dtype", choices=["float32", "input"], default="float32", help=HELP["dtype"])
     verb.add_argument("--no-judge", dest="judge", action="store_false", help=f"do not {HELP['judge']}")
     verb.add_argument("--feather", type=float, default=0.0, metavar="MM", help=HELP["feather"])
+    verb.add_argument("--scale", type=float, help=HELP["scale"])
+    verb.add_argument("--spacing", type=millimetres, metavar="X,Y,Z", help=HELP["spacing"])
+    verb.add_argument("--thickness", type=float, metavar="MM", help=HELP["thickness"])
+    verb.add_argument("--no-consistent", dest="consistent", action="store_false", help=f"do not {HELP['consistent']}")
+    verb.add_argument("--artifact", choices=["auto", *ARTIFACTS], default="auto", help=HELP["artifact"])
+    verb.add_argument("--budget", type=seconds, default=60.0, metavar="SECONDS", help=HELP["budget"])
 
 
 def add_model_options(verb: argparse.ArgumentParser) -> None:
@@ -146,4 +167,5 @@ def add_model_options(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--precision", choices=["auto", "float32", "bfloat16"], default="auto", help=HELP["precision"])
 
 
-OPTIONS = ("task", "model", "modality", "strength", "device", "tile", "dtype", "precision", "judge", "feather")
+OPTIONS = ("task", "model", "modality", "strength", "device", "tile", "dtype", "precision", "judge", "feather",
+           "scale", "spacing", "thickness", "consistent", "artifact", "budget")  # fmt: skip

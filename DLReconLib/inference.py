@@ -15,7 +15,8 @@ import numpy as np
 from DLReconLib.devices import bfloat16_is_right, choose_device, choose_precision
 from DLReconLib.metrics import noise_sigma
 from DLReconLib.models import ModelCard, ModelError
-from DLReconLib.networks import CLASSICAL, build_network, find_classical
+from DLReconLib.networks import CLASSICAL, WHOLE, build_network, find_classical, find_whole, memory_layout
+from DLReconLib.networks.context import Context
 from DLReconLib.pieces import MULTIPLE, cells, central_part, filled, inside, pieces
 from DLReconLib.progress import Progress
 
@@ -71,13 +72,12 @@ class Model:
         self.card = card
         self.network: Any = None
         self._ready: tuple[Any, Any] = (), None
-        if card.network in CLASSICAL:
+        if card.network in CLASSICAL or card.network in WHOLE:
             self.device, self.precision = "none", "float32"
-            find_classical(card.network)
             return
         try:
             import safetensors  # noqa: F401
-            import torch
+            import torch  # noqa: F401
         except ImportError as error:
             raise ModelError(
                 f"model {card.id} needs PyTorch and safetensors, which are not installed ({error}); install them with "
@@ -93,8 +93,7 @@ class Model:
         if card.weights:
             load_weights(card, network)
         network.eval().requires_grad_(False)
-        layout = torch.channels_last_3d
-        self.network = network.to(self.device, memory_format=layout)
+        self.network = network.to(self.device, memory_format=memory_layout(network))
         self.precision = choose_precision(precision, self.device)
 
     def bind(self, whole: Array, normalise: Callable[[Array], Array]) -> Callable[[Execution], "Method"]:
@@ -114,20 +113,57 @@ class Model:
         magnitude = self.magnitude(whole)
         return lambda execution: self._network_method(magnitude, execution)
 
+    @property
+    def sees_whole(self) -> bool:
+        """Whether it works on the image at once, with its Context."""
+        return self.card.network in WHOLE or hasattr(self.network, "restore")
+
+    def restore(self, image: Array, context: Context) -> Array:
+        """The answer of a method that sees the whole image; float32 (k, j, i) in the unit of the card."""
+        if self.network is not None:
+            import torch
+
+            network = self._in_precision(context.device, context.precision)
+            with torch.inference_mode():
+                return np.asarray(network.restore(image, context), np.float32)
+        try:
+            return np.asarray(find_whole(self.card.network)(image, context, **self.card.arguments), np.float32)
+        except TypeError as error:
+            raise ModelError(f"model {self.card.id}: {error}; correct the arguments in the card") from error
+
     def magnitude(self, whole: Array) -> float:
         """1 for a magnitude image, whose noise is Rician; 0 for a signed one."""
         signed = np.count_nonzero(whole < 0) > 1e-3 * whole.size or self.card.offset != 0
         return 0.0 if signed else 1.0
 
+    def bind_detail(self, execution: Execution) -> Callable[[Array, Array], Array]:
+        """For a network of super-resolution: (patch, place maps) -> detail, (k, j, i) float32 in the model's unit."""
+        import torch
+
+        network = self._in_precision(execution.device, execution.precision)
+
+        def add(patch: Array, maps: Array) -> Array:
+            with torch.inference_mode():
+                x, places = (torch.from_numpy(np.ascontiguousarray(a)).to(execution.device) for a in (patch, maps))
+                return network(x[None, None], places[None])[0, 0].float().cpu().numpy()
+
+        return add
+
+    def _in_precision(self, device: str, precision: str) -> Any:
+        """The network where and how it is to compute, kept for the next image; the model itself keeps its own."""
+        import torch
+
+        kind = torch.bfloat16 if precision == "bfloat16" else torch.float32
+        if self._ready[0] != (device, kind):
+            self._ready = (), None
+            self._ready = (device, kind), deepcopy(self.network).to(device, kind)
+        return self._ready[1]
+
     def _network_method(self, magnitude: float, execution: Execution) -> "Method":
         import torch
 
-        kind = torch.bfloat16 if execution.precision == "bfloat16" else torch.float32
-        if self._ready[0] != (execution.device, kind):  # the model itself keeps its precision
-            self._ready = (), None
-            self._ready = (execution.device, kind), deepcopy(self.network).to(execution.device, kind)
-        network = self._ready[1]
-        flag = torch.full((1,), magnitude, device=execution.device, dtype=kind)
+        network = self._in_precision(execution.device, execution.precision)
+        flag = torch.full((1,), magnitude, device=execution.device, dtype=network_dtype(network))
 
         def tensor(array: Array) -> Any:
             return torch.from_numpy(np.ascontiguousarray(array)).to(execution.device)[None]
@@ -146,6 +182,10 @@ class Model:
             return residual[0, 0].float().cpu().numpy()
 
         return Method(denoise, None, features, settle)
+
+
+def network_dtype(network: Any) -> Any:
+    return next(network.parameters()).dtype
 
 
 @dataclass(frozen=True)
@@ -190,21 +230,82 @@ class Run:
 
 
 def run_model(
-    model: Model, whole: Array, normalise: Callable[[Array], Array], execution: Execution, progress: Progress
-) -> Run:
+    model: Model, whole: Array, normalise: Callable[[Array], Array], execution: Execution, progress: Progress,
+    context: Context | None = None,
+) -> Run:  # fmt: skip
     """Run the model over an image.
 
     Args:
         whole: (k, j, i), any numeric type; only the piece at work is converted.
         normalise: values to the model's unit.
         execution: changed in place by the ladder when memory runs out.
+        context: for a method that sees the whole image; by default nothing is known of it.
 
     Raises OutOfMemory where even the smallest pieces do not fit, and whatever `progress` raises.
     """
+    if model.sees_whole:
+        return _run_whole(model, whole, normalise, execution, progress, context or Context())
     make_method = model.bind(whole, normalise)
-    execution.tile = tuple(
-        min(t, -(-n // MULTIPLE) * MULTIPLE) for t, n in zip(execution.tile, whole.shape, strict=True)
-    )
+
+    def attempt(rising: Progress) -> Run:
+        return _run(make_method(execution), whole, normalise, execution, model.card.halo, rising)
+
+    return persist(attempt, model, whole.shape, execution, progress)
+
+
+def _run_whole(
+    model: Model, whole: Array, normalise: Callable, execution: Execution, progress: Progress, context: Context
+) -> Run:
+    def attempt(rising: Progress) -> Run:
+        clock, image = Clock(), np.ascontiguousarray(normalise(whole), np.float32)
+        if image.min() == image.max():  # there is nothing to do
+            return Run(np.zeros(whole.shape, np.float32), 0.0, 0.0, execution)
+        context.progress, context.device, context.precision = rising, execution.device, execution.precision
+        context.magnitude = bool(model.magnitude(whole))
+        answer = clock(model.restore, image, context)
+        if answer.shape != image.shape:
+            raise ModelError(
+                f"model {model.card.id} gave {answer.shape} voxels for {image.shape}; wanted the same grid"
+            )
+        return Run(image - answer, float(noise_sigma(central_part(image))), clock.seconds, execution)
+
+    return persist(attempt, model, whole.shape, execution, progress)
+
+
+def run_detail(
+    model: Model,
+    base: Array,
+    normalise: Callable[[Array], Array],
+    places: Callable[[tuple[slice, ...]], Array],
+    execution: Execution,
+    progress: Progress,
+) -> Run:
+    """Run a model of super-resolution over an interpolated image; arguments and errors as of run_model.
+
+    base: (k, j, i) on the fine grid. places: slices of it -> maps (channels, k, j, i), see Acquisition.places().
+    The residual is the detail to be added; the noise is not looked for (0).
+    """
+
+    def attempt(rising: Progress) -> Run:
+        add = model.bind_detail(execution)
+        todo, clock = list(pieces(base.shape, execution.tile, model.card.halo)), Clock()
+        detail = np.zeros(base.shape, np.float32)
+        for number, (outer, inner) in enumerate(todo):
+            rising(0.98 * number / len(todo), f"piece {number + 1} of {len(todo)}")
+            patch = normalise(base[outer])
+            if patch.min() != patch.max():
+                maps = np.stack([filled(m) for m in places(outer)])
+                detail[inner] = clock(add, filled(patch), maps)[inside(outer, inner)]
+        return Run(detail, 0.0, clock.seconds, execution)
+
+    return persist(attempt, model, base.shape, execution, progress)
+
+
+def persist(
+    attempt: Callable[[Progress], Run], model: Model, shape: tuple[int, ...], execution: Execution, progress: Progress
+) -> Run:
+    """Try, and where memory runs out try again a smaller way, down the ladder of Execution.mend()."""
+    execution.tile = tuple(min(t, -(-n // MULTIPLE) * MULTIPLE) for t, n in zip(execution.tile, shape, strict=True))
     highest = 0.0
 
     def rising(fraction: float, text: str) -> None:
@@ -214,7 +315,7 @@ def run_model(
 
     while True:
         try:
-            return _run(make_method(execution), whole, normalise, execution, model.card.halo, rising)
+            return attempt(rising)
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise

@@ -10,6 +10,9 @@ ZOO = Path(__file__).parent / "zoo"
 TASKS = ("denoise", "super-resolution", "artifact-reduction", "contrast", "inpaint")
 
 
+ARTIFACTS = ("gibbs", "motion", "bias", "spike", "streak", "metal", "ring", "speckle")
+
+
 class ModelError(ValueError):
     """A card or a weight file that cannot be used."""
 
@@ -22,7 +25,7 @@ class ModelCard:
     task: one of TASKS. modalities: DICOM codes it was made for; "*" is any.
     network, arguments: name in networks.NETWORKS and its keyword arguments.
     weights, sha256: file beside the card and its checksum; both empty for a method without weights.
-    scale: output voxels per input voxel along an axis (1: same grid).
+    scale: the largest number of output voxels per input voxel along an axis (1: same grid).
     tile: (k, j, i) voxels that are worked on at once, multiples of 8, or empty for a method that must see the
         whole image; halo: voxels of context around them.
     offset, unit: the network sees (value - offset) / unit; unit 0 means the 99.5th percentile of the image.
@@ -38,6 +41,7 @@ class ModelCard:
     failures: known ones, each {"title", "text", "picture", "weights"}; picture: a PNG beside the card, or "";
         weights: the sha256 that it was measured with. Measured and drawn by Testing/Benchmarks/failures.py --cards.
         These three, too, may be missing in the file.
+    artifacts: of the task artifact-reduction, those of ARTIFACTS that it removes; may be missing in the file.
     """
 
     id: str
@@ -66,22 +70,28 @@ class ModelCard:
     intended_use: str = ""
     not_for: tuple[str, ...] = ()
     failures: tuple[dict[str, str], ...] = ()
+    artifacts: tuple[str, ...] = ()
     folder: Path = field(default=Path(), compare=False)
 
     def __post_init__(self) -> None:
-        for name in ("modalities", "tile", "reach", "limits", "not_for", "failures"):
+        for name in ("modalities", "tile", "reach", "limits", "not_for", "failures", "artifacts"):
             self._expect(isinstance(getattr(self, name), (list, tuple)), name, "a list", getattr(self, name))
             object.__setattr__(self, name, tuple(getattr(self, name)))
         for name in ("arguments", "training", "results", "trust"):
             self._expect(isinstance(getattr(self, name), dict), name, "an object", getattr(self, name))
         for name in ("offset", "unit", "flat_mm", "halo"):
             self._expect(isinstance(getattr(self, name), (int, float)), name, "a number", getattr(self, name))
+        known = set(self.artifacts) <= set(ARTIFACTS) and bool(self.artifacts) == (self.task == "artifact-reduction")
+        self._expect(known, "artifacts", f"some of {', '.join(ARTIFACTS)}, for the task artifact-reduction alone",
+                     self.artifacts)  # fmt: skip
         for failure in self.failures:
             whole = isinstance(failure, dict) and set(failure) == {"title", "text", "picture", "weights"}
             self._expect(whole and all(isinstance(v, str) for v in failure.values()), "failures",
                          "objects of the strings title, text, picture and weights", failure)  # fmt: skip
         self._expect(isinstance(self.intended_use, str), "intended_use", "a string", self.intended_use)
-        self._expect(self.scale == 1, "scale", "1: other grids are not supported yet", self.scale)
+        enlarges = self.task == "super-resolution"
+        self._expect(self.scale in ((2, 3, 4) if enlarges else (1,)), "scale",
+                     "2 to 4 for super-resolution, else 1", self.scale)  # fmt: skip
         self._expect(len(self.reach) in (0, 2), "reach", "lowest and highest value, or none", self.reach)
         self._expect(self.task in TASKS, "task", f"one of {', '.join(TASKS)}", self.task)
         aligned = len(self.tile) in (0, 3) and all(t > 0 and t % 8 == 0 for t in self.tile)
@@ -110,7 +120,7 @@ class ModelCard:
         if not isinstance(values, dict):
             raise ModelError(f"card {path}: wanted a JSON object, got {type(values).__name__}")
         names = {f.name for f in fields(cls)} - {"folder"}
-        optional = {"trust", "intended_use", "not_for", "failures"}
+        optional = {"trust", "intended_use", "not_for", "failures", "artifacts"}
         missing, unknown = sorted(names - optional - set(values)), sorted(set(values) - names)
         if missing or unknown:
             raise ModelError(

@@ -57,6 +57,9 @@ def check_dicom(arguments: argparse.Namespace, volumes: list[Any]) -> None:
         raise ValueError(f"{arguments.output}: DICOM wants pydicom; pip install 'dlrecon[dicom]'") from None
     if len(volumes) > 1:
         raise ValueError(f"{arguments.output}: {len(volumes)} time points; wanted one for a DICOM series; run each")
+    if arguments.task == "super-resolution":
+        raise ValueError(f"{arguments.output}: a DICOM series of another grid than its source's cannot be written yet; "
+                         "wanted .nrrd, .nii.gz or .mha")  # fmt: skip
     derived.check(volumes[0], source, arguments.output, series_of_source(arguments))
 
 

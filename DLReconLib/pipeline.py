@@ -3,7 +3,7 @@
 import platform
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from functools import partial
 from importlib import metadata
@@ -13,15 +13,18 @@ import numpy as np
 from scipy import ndimage
 
 import DLReconLib
+from DLReconLib.enlarging import enlarge, judge_resolution
 from DLReconLib.fingerprint import fingerprint, trace
 from DLReconLib.inference import Execution, Model, run_model
 from DLReconLib.inputs import advise, check_input, recognise
-from DLReconLib.models import ModelCard, find_card, list_cards
+from DLReconLib.models import ARTIFACTS, ModelCard, find_card, list_cards
+from DLReconLib.networks.context import Context
 from DLReconLib.progress import Progress, silent
 from DLReconLib.quality import quality
+from DLReconLib.resolution import Enlargement
 from DLReconLib.result import Result
 from DLReconLib.transforms import LinearIntensity, SlicesFirst
-from DLReconLib.trust import judge
+from DLReconLib.trust import judge, judge_change
 from DLReconLib.uncertainty import PASSES, Calibration, error_deviation, flip_spread, noise_maps
 from DLReconLib.volume import Volume
 
@@ -41,6 +44,15 @@ class Options:
     uncertainty: also estimate the standard deviation of the error, voxel by voxel; takes uncertainty.PASSES times as
         long.
     feather: width in mm over which the change fades in from the edge of the mask inwards; 0 is a hard edge.
+    artifact: of artifact reduction, one of models.ARTIFACTS or "auto", which looks what there is.
+    budget: seconds that a model may take which learns from the image itself.
+
+    Of super-resolution, whose input is first interpolated by cubic splines, which is also the answer of strength 0:
+    scale: times finer along every axis, 1 to 4; spacing: (i, j, k) mm of the result instead, down to a quarter of the
+        input's. Without both: as fine everywhere as along the finest axis.
+    thickness: of the slices in mm, where it is not what the header says, or else the spacing (a gap, or an overlap,
+        which counts up to a quarter of the spacing).
+    consistent: guarantee that the result, acquired as the input was, is the input again.
     """
 
     task: str = "denoise"
@@ -54,12 +66,32 @@ class Options:
     judge: bool = True
     uncertainty: bool = False
     feather: float = 0.0
+    artifact: str = "auto"
+    budget: float = 60.0
+    scale: float | None = None
+    spacing: tuple[float, float, float] | None = None
+    thickness: float | None = None
+    consistent: bool = True
 
     def __post_init__(self) -> None:
         if not 0 <= self.strength <= 1:
             raise ValueError(f"strength {self.strength}; wanted a number from 0 (nothing) to 1 (full)")
         if not 0 <= self.feather < np.inf:
             raise ValueError(f"feather {self.feather}; wanted millimetres, 0 or more")
+        if self.task != "super-resolution" and (self.scale or self.spacing or self.thickness):
+            raise ValueError(f"scale, spacing and thickness are options of the task super-resolution, not {self.task}")
+        if self.scale is not None and not 1 < self.scale <= 4:
+            raise ValueError(f"scale {self.scale}; wanted above 1 (times finer), up to 4")
+        if self.spacing is not None and (len(self.spacing) != 3 or not all(0 < s < np.inf for s in self.spacing)):
+            raise ValueError(f"spacing {self.spacing}; wanted three positive millimetres X,Y,Z")
+        if self.thickness is not None and not 0 < self.thickness < np.inf:
+            raise ValueError(f"thickness {self.thickness}; wanted millimetres above 0")
+        if self.artifact not in ("auto", *ARTIFACTS):
+            raise ValueError(f"artifact {self.artifact!r}; wanted auto or one of: {', '.join(ARTIFACTS)}")
+        if self.artifact != "auto" and self.task != "artifact-reduction":
+            raise ValueError(f"artifact is an option of the task artifact-reduction, not {self.task}")
+        if not 1 <= self.budget < np.inf:
+            raise ValueError(f"budget {self.budget}; wanted seconds, 1 or more")
         if self.dtype not in ("float32", "input"):
             raise ValueError(f"dtype {self.dtype!r}; wanted float32 or input")
         if self.tile is not None and (len(self.tile) != 3 or min(self.tile) < 16 or any(t % 8 for t in self.tile)):
@@ -95,12 +127,19 @@ def reconstruct(
     modality, why = recognise(volume, chosen.modality)
     card, reason = (loaded.card, "loaded by the caller") if loaded else choose_model(chosen, modality, why)
     warnings = advise(card, modality, why)
+    finer = enlargement(volume, modality, chosen) if card.task == "super-resolution" else None
+    if finer and not chosen.consistent:
+        warnings.append("consistency was switched off: nothing guarantees that the result agrees with the input")
+    if chosen.uncertainty and card.task != "denoise":
+        raise ValueError(f"uncertainty: it is not known for the task {card.task}; run without it")
     progress(0.0, f"loading {card.id}")
     model = loaded or load(card, chosen.device, chosen.precision)
-    tile = (chosen.tile or card.tile) if card.tile else tuple(-(-n // 8) * 8 for n in [max(volume.array.shape[:3])] * 3)
+    longest = max(finer.acquisition.fine if finer else volume.array.shape[:3])
+    tile = (chosen.tile or card.tile) if card.tile else (-(-longest // 8) * 8,) * 3
     execution = Execution(model.device, model.precision, tile)
     planes = [volume.array] if volume.array.ndim == 3 else list(np.moveaxis(volume.array, 3, 0))
     outputs, deviations, noises, inside = [], [], [], 0.0
+    notes: dict[str, Any] = {}
     passes = PASSES if chosen.uncertainty else 1
     for number, plane in enumerate(planes):
 
@@ -108,7 +147,9 @@ def reconstruct(
             def part(fraction: float, text: str) -> None:
                 progress((number + (which + fraction) / passes) / len(planes), text)
 
-            return enhance(plane, volume, model, execution, chosen.strength, part)
+            if finer:
+                return enlarge(plane, finer, model, execution, chosen.strength, part)
+            return enhance(plane, volume, model, execution, chosen, mask, notes, part)
 
         output, noise, seconds = answer(plane)
         outputs.append(output)
@@ -118,15 +159,19 @@ def reconstruct(
             again = partial(lambda answer, flipped, which: answer(flipped, which)[0], answer)
             deviations.append(deviation(volume, plane, output, noise, card, chosen.strength, mask, again))
     array = outputs[0] if volume.array.ndim == 3 else np.stack(outputs, axis=3)
+    before, region = volume, None if mask is None else mask.array
+    if finer and (mask is not None or chosen.strength == 0):
+        before = replace(volume, array=finer.interpolated(volume.array), geometry=finer.geometry)
+        region = None if mask is None else finer.nearest(mask.array)
     if mask is not None and chosen.feather > 0:
-        array = fade_in(array, volume, mask.array, chosen.feather)
+        array = fade_in(array, before, region, chosen.feather)
     if chosen.dtype == "input":
         array = cast(array, volume.array.dtype)
     if chosen.strength == 0:
-        array[...] = volume.array
+        array[...] = cast(before.array, array.dtype) if finer else volume.array
     elif mask is not None:
-        keep = mask.array == 0
-        array[keep] = volume.array[keep]
+        keep = region == 0
+        array[keep] = cast(before.array[keep], array.dtype) if finer else volume.array[keep]
     record = provenance(volume, card, chosen, execution) | {
         "modality": {"used": modality, "why": why},
         "model_chosen": reason,
@@ -134,8 +179,11 @@ def reconstruct(
         **({} if mask is None else {"mask_sha256": fingerprint(mask)}),
         "noise": float(np.median(noises)),
         "warnings": warnings,
+        **({"found": notes} if notes else {}),
     }
-    result = volume.with_array(array)
+    result = replace(volume, array=array, geometry=finer.geometry) if finer else volume.with_array(array)
+    if finer:
+        record["super_resolution"] = finer.record()
     uncertainty = None
     if chosen.uncertainty:
         error = deviations[0] if volume.array.ndim == 3 else np.stack(deviations, axis=3)
@@ -143,7 +191,10 @@ def reconstruct(
         record["uncertainty"] = {"passes": passes, **asdict(Calibration.of_card(card))}
     if chosen.judge:
         progress(0.99, "judging")
-        record |= assess(volume, result, card, record["noise"], chosen.strength, mask, modality)
+        if finer:
+            record |= assess_finer(volume, result, finer, record["noise"])
+        else:
+            record |= assess(volume, result, card, record["noise"], chosen.strength, mask, modality)
     record["output"] = trace(result)
     record["seconds"] = {"total": time.perf_counter() - started, "network": inside}
     progress(1.0, "done")
@@ -175,16 +226,31 @@ def assess(
     pair = (("before", source), ("after", result))
     figures = {when: quality(v.array, v.geometry.spacing, guide=guide) for when, v in pair}
     inside = None if mask is None else mask.array
-    trust = judge(source, result, card, noise, strength=strength, mask=inside, modality=modality)
+    look = judge if card.task == "denoise" else judge_change
+    trust = look(source, result, card, noise, strength=strength, mask=inside, modality=modality)
     return {"figures": figures, "trust": trust.to_dict()}
 
 
+def enlargement(volume: Volume, modality: str, chosen: Options) -> Enlargement:
+    names = ("scale", "spacing", "thickness", "consistent")
+    return Enlargement.of_volume(volume, modality, **{name: getattr(chosen, name) for name in names})
+
+
+def assess_finer(source: Volume, result: Volume, finer: Enlargement, noise: float) -> dict[str, Any]:
+    """The same of a result on a finer grid; each image at its own edges."""
+    pair = (("before", source), ("after", result))
+    figures = {when: quality(v.array, v.geometry.spacing) for when, v in pair}
+    return {"figures": figures, "trust": judge_resolution(source.array, result.array, finer, noise)}
+
+
 def enhance(
-    plane: Array, volume: Volume, model: Model, execution: Execution, strength: float, progress: Progress
-) -> tuple[Array, float, float]:
+    plane: Array, volume: Volume, model: Model, execution: Execution, chosen: Options, mask: Volume | None,
+    notes: dict[str, Any], progress: Progress,
+) -> tuple[Array, float, float]:  # fmt: skip
     """One component (k, j, i) through normalise, pieces, inverse and the rules of the card.
 
-    Returns the output (k, j, i) float32, the noise found in the unit of the input, seconds in the method.
+    What a method found out is added to `notes`. Returns the output (k, j, i) float32, the noise found in the unit of
+    the input, seconds in the method.
     """
     card = model.card
     turn = card.slices_first or 1 in plane.shape
@@ -196,7 +262,10 @@ def enhance(
     def normalise(patch: Array) -> Array:
         return intensity(np.clip(patch, low, high) if card.reach else patch)
 
-    run = run_model(model, source, normalise, execution, lambda f, t: progress(0.98 * f, t))
+    spacing = volume.geometry.spacing[::-1]
+    inside = None if mask is None else first(mask.array) != 0
+    context = Context(first.order(spacing), inside, chosen.artifact, chosen.budget, notes=notes)
+    run = run_model(model, source, normalise, execution, lambda f, t: progress(0.98 * f, t), context)
     output = run.residual
     in_plane = [s for axis, s in enumerate(volume.geometry.spacing[::-1]) if axis != first.axis]
     flat = card.flat_mm / min(in_plane)
@@ -207,7 +276,7 @@ def enhance(
         kept = source[k].astype(np.float32)
         if card.reach:
             residual[(source[k] < low) | (source[k] > high)] = 0
-        output[k] = kept - np.float32(strength) * residual
+        output[k] = kept - np.float32(chosen.strength) * residual
     return first.inverse(output), run.noise * intensity.unit, run.seconds
 
 
@@ -245,13 +314,16 @@ def choose_model(options: Options, modality: str, why: str) -> tuple[ModelCard, 
             raise ValueError(f"model {card.id} is for the task {card.task}, not {options.task}; choose another of both")
         return card, "asked for"
     cards = list_cards(options.task)
+    if options.artifact != "auto":
+        cards = [c for c in cards if options.artifact in c.artifacts]
     if not cards:
         known = ", ".join(sorted({c.task for c in list_cards()}))
         raise ValueError(f"task {options.task!r} has no model; wanted one of: {known}")
     for card in cards:
         if modality in card.modalities:
             return card, f"made for {modality} ({why})"
-    fallback = find_card("classical/nlm") if options.task == "denoise" else cards[-1]
+    usual = {"denoise": "classical/nlm", "super-resolution": "classical/spline"}
+    fallback = find_card(usual[options.task]) if options.task in usual else cards[-1]
     return fallback, f"no model is made for modality {modality or 'unknown'} ({why}): a classical method"
 
 

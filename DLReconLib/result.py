@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from DLReconLib.resolution import Enlargement
 from DLReconLib.volume import Volume
 
 
@@ -12,7 +13,8 @@ from DLReconLib.volume import Volume
 class Result:
     """The answer and how it came about.
 
-    volume: the better image, on the grid and in the unit of the input. source: the input.
+    volume: the better image, in the unit of the input; on its grid, or on a finer one (super-resolution).
+    source: the input.
     noise: standard deviation of the noise found, in the unit of the input.
     provenance: JSON values: model and checksum, options, device, versions, input, noise, seconds, warnings.
     uncertainty: standard deviation of the error, voxel by voxel, in the unit of the input, where it was asked for.
@@ -26,5 +28,10 @@ class Result:
 
     @property
     def residual(self) -> Volume:
-        """What was removed, input minus volume, float32."""
+        """What was removed, input minus volume, float32; after super-resolution what was added: volume minus the
+        interpolated input."""
+        enlarged = self.provenance.get("super_resolution")
+        if enlarged:
+            before = Enlargement.from_record(enlarged, self.volume.geometry).interpolated(self.source.array)
+            return self.volume.with_array(np.subtract(self.volume.array, before, dtype=np.float32))
         return self.volume.with_array(np.subtract(self.source.array, self.volume.array, dtype=np.float32))

@@ -58,5 +58,9 @@ class SlicesFirst:
     def __call__(self, array: Array) -> Array:
         return np.moveaxis(array, self.axis, 0)
 
+    def order(self, values: tuple) -> tuple:
+        """A value for each of k, j, i, in the order of the moved axes."""
+        return (values[self.axis], *(v for n, v in enumerate(values) if n != self.axis))
+
     def inverse(self, array: Array) -> Array:
         return np.moveaxis(array, 0, self.axis)

@@ -39,14 +39,16 @@ def residualNode(outputVolume):
     :raises ValueError: the input is gone, or lies on another grid than the result.
     """
     from DLReconLib import mrml
+    from DLReconLib.result import Result
 
     source = outputVolume.GetNodeReference(runs.INPUT_ROLE)
     if source is None:
         raise ValueError(f"{outputVolume.GetName()}: the volume it was made from is not in the scene any more")
     before, after = mrml.volume_from_node(source), mrml.volume_from_node(outputVolume)
-    if before.array.shape != after.array.shape:
+    record = provenanceOf(outputVolume) or {}
+    if before.array.shape != after.array.shape and "super_resolution" not in record:
         raise ValueError(f"{outputVolume.GetName()} has another grid than {source.GetName()}; nothing to subtract")
-    residual = after.with_array(np.subtract(before.array, after.array, dtype=np.float32))
+    residual = Result(after, before, 0.0, record).residual
     node = mrml.new_output_node(outputVolume, f"{outputVolume.GetName()} removed")
     mrml.write_to_node(residual, node, outputVolume, rescaled=True)
     for name in ("DLRecon.Provenance", runs.SEGMENT):

@@ -1,7 +1,8 @@
 """Methods by name. A card says which one a model uses; nothing heavy is imported before it is built.
 
 Learned networks are nn.Modules and need torch; classical methods work on numpy arrays and do not. Both are
-run by inference.py, piece by piece.
+run by inference.py: piece by piece, or, where they have to see the whole image, at once with its Context. A learned
+network of that kind has a method restore(image, context) -> image beside its forward().
 """
 
 from importlib import import_module
@@ -10,6 +11,7 @@ from typing import Any
 NETWORKS = {
     "noise-unet": "DLReconLib.networks.noise_unet:NoiseUNet",
     "monai": "DLReconLib.networks.monai_denoiser:MonaiDenoiser",
+    "resolution-unet": "DLReconLib.networks.resolution_unet:ResolutionUNet",
     "identity": "DLReconLib.networks.identity:Identity",
 }
 CLASSICAL = {
@@ -18,7 +20,13 @@ CLASSICAL = {
     "curvature": "DLReconLib.networks.classical:curvature_diffusion",
     "gaussian": "DLReconLib.networks.classical:gaussian",
     "median": "DLReconLib.networks.classical:median",
+    "spline": "DLReconLib.networks.interpolation:spline",
+    "lanczos": "DLReconLib.networks.interpolation:lanczos",
 }
+
+
+# (image, context, **arguments) -> image: float32 (k, j, i) in the unit of the card, and Context.
+WHOLE: dict[str, str] = {}
 
 
 def _load(address: str) -> Any:
@@ -27,14 +35,35 @@ def _load(address: str) -> Any:
 
 
 def build_network(name: str, arguments: dict[str, Any]) -> Any:
-    """An nn.Module with the interface of NoiseUNet. Raises ValueError for an unknown name."""
+    """An nn.Module with the interface of NoiseUNet, or of ResolutionUNet for super-resolution.
+
+    Raises ValueError for an unknown name.
+    """
     if name not in NETWORKS:
         raise ValueError(f"network {name!r} is unknown; wanted one of: {', '.join(NETWORKS)}")
     return _load(NETWORKS[name])(**arguments)
 
 
+def memory_layout(network: Any) -> Any:
+    """The memory format that is fastest on CPUs and new GPUs: channels last, in two or in three dimensions."""
+    import torch
+
+    flat = any(p.dim() == 4 for p in network.parameters())
+    return torch.channels_last if flat else torch.channels_last_3d
+
+
 def find_classical(name: str) -> Any:
-    """A function (patch, sigma, **arguments) -> patch. Raises ValueError for an unknown name."""
+    """A function (patch, sigma, **arguments) -> patch; for super-resolution (image, shape, **arguments) -> image.
+
+    Raises ValueError for an unknown name.
+    """
     if name not in CLASSICAL:
         raise ValueError(f"classical method {name!r} is unknown; wanted one of: {', '.join(CLASSICAL)}")
     return _load(CLASSICAL[name])
+
+
+def find_whole(name: str) -> Any:
+    """A function (image, context, **arguments) -> image. Raises ValueError for an unknown name."""
+    if name not in WHOLE:
+        raise ValueError(f"method {name!r} is unknown; wanted one of: {', '.join(WHOLE)}")
+    return _load(WHOLE[name])

@@ -1,6 +1,7 @@
 """A run as a page to read: before, after, what was removed, how far to trust it, how to repeat it."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from DLReconLib.pages import data_uri
 from DLReconLib.replay import find, script
 from DLReconLib.report import pictures
 from DLReconLib.report.page import page
+from DLReconLib.resolution import Enlargement
 from DLReconLib.volume import Volume
 
 LIGHTS = {
@@ -241,6 +243,10 @@ def images_of(
     kept = part.get("output") or {}
     if two is not None and kept and not is_output(two, kept, one):
         notes.append("The output file is not the one of the record: the pictures after are of another image.")
+    enlarged = part.get("super_resolution")
+    if one is not None and two is not None and enlarged and list(two.array.shape) == kept.get("shape"):
+        before_it = Enlargement.from_record(enlarged, two.geometry).interpolated(one.array)
+        one = replace(one, array=before_it, geometry=two.geometry)
     if one is not None and two is not None and one.array.shape != two.array.shape:
         notes.append(f"There are no pictures: before is {one.array.shape}, after {two.array.shape}.")
         one = None

@@ -101,6 +101,22 @@ def judge(
     return Trust(reasons[0].light if reasons else GREEN, reasons)
 
 
+def judge_change(
+    source: Volume, result: Volume, card: ModelCard, noise: float, *, strength: float = 1.0, mask: Array | None = None,
+    modality: str | None = None,
+) -> Trust:  # fmt: skip
+    """Judge a result of a task whose change is not noise: only what holds for every task is looked at, whether the
+    grid and the modality are right and the values stay in their range. Arguments as for judge()."""
+    broken = _broken(source, result)
+    if broken:
+        return Trust(RED, (broken,))
+    found = [] if modality is None or "*" in card.modalities else [_modality(modality, card)]
+    make = _maker(card)
+    found += [_range(source.array, result.array, make), _clipped(source.array, result.array, make)]
+    reasons = tuple(sorted(found, key=_rank, reverse=True))
+    return Trust(reasons[0].light, reasons)
+
+
 def structure_map(source: Volume, result: Volume, card: ModelCard, noise: float) -> Volume:
     """Where structure was taken away (above 0) or added (below 0), in units of the noise, on the grid of the source;
     0 where the change looks like noise. Arguments as for judge(); one component. Raises ValueError for more."""

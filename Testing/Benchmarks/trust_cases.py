@@ -17,9 +17,9 @@ from cases import CT_SOURCES, MR_SOURCES, ZOO, Array, Source, block_average, ct_
 from DLReconLib.inference import Model
 from DLReconLib.io import read_volume
 from DLReconLib.models import ModelCard, find_card
-from DLReconLib.patches import locate
 from DLReconLib.pipeline import reconstruct
 from DLReconLib.result import Result
+from DLReconLib.training.patches import locate
 from DLReconLib.uncertainty import flip_spread
 from DLReconLib.volume import Volume
 

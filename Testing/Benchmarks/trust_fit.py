@@ -16,7 +16,7 @@ from trust_cases import MODELS, ZOO, Run, body
 from DLReconLib import degradations
 from DLReconLib.io import read_volume
 from DLReconLib.models import ModelCard, find_card
-from DLReconLib.patches import locate
+from DLReconLib.training.patches import locate
 from DLReconLib.transforms import SlicesFirst
 from DLReconLib.trust import LIMITS, judge
 from DLReconLib.trust.domain import features, summarise

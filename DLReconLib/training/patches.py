@@ -50,8 +50,11 @@ def locate(path: str, folder: Path) -> Path:
     return folder / path
 
 
-def load_sources(split: dict, role: str, modality: str, folder: Path, cache: Path) -> list[Source]:
-    """Read every image of the split that has the role, once for each of its block averages."""
+def load_sources(split: dict, role: str, modality: str, folder: Path, cache: Path, noise: bool = True) -> list[Source]:
+    """Read every image of the split that has the role, once for each of its block averages.
+
+    noise: whether CT gets its noise fields, which take minutes to make.
+    """
     sources = []
     for entry in split["images"]:
         if entry["role"] != role:
@@ -73,8 +76,8 @@ def load_sources(split: dict, role: str, modality: str, folder: Path, cache: Pat
             weight = entry["weight"] / len(entry["averages"])
             if modality == "CT":
                 averaged = np.maximum(averaged, -1000)
-                fields = ct_fields(averaged, float(spacing[0]), cache)
-                sources.append(Source(averaged / 1000 + 1, False, False, weight, fields))
+                fields = ct_fields(averaged, float(spacing[0]), cache) if noise else None
+                sources.append(Source(averaged / 1000 + 1, isotropic and not noise, False, weight, fields))
             else:
                 averaged = averaged / np.percentile(averaged, 99.5)
                 sources.append(Source(averaged, isotropic, False, weight))

@@ -10,22 +10,32 @@ import json
 import os
 import time
 from dataclasses import asdict
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, distributed, nn
 
-from DLReconLib.losses import Batch, denoising_loss, estimation_loss
-from DLReconLib.muon import make_optimizers
-from DLReconLib.networks import build_network
-from DLReconLib.patches import PatchMaker, load_sources
-from DLReconLib.plans import Plan
+from DLReconLib.networks import build_network, memory_layout
 from DLReconLib.progress import Progress, silent
+from DLReconLib.training.losses import Batch, denoising_loss, estimation_loss
+from DLReconLib.training.muon import make_optimizers
+from DLReconLib.training.patches import PatchMaker, Source, load_sources
+from DLReconLib.training.plans import Plan
+
+# What learns by a plan's degradation; "module:class", so that no task imports another.
+TRAINERS = {
+    "mr-resolution": "DLReconLib.training.resolution:ResolutionTrainer",
+    "ct-resolution": "DLReconLib.training.resolution:ResolutionTrainer",
+}
 
 
 class Trainer:
-    """One process of a training run."""
+    """One process of a training run: of a denoiser; another task replaces make_patches, train_step and measure."""
+
+    figures: tuple[str, ...] = ("validation_psnr_gain_db", "noise_level_factor")  # what measure() gives
 
     def __init__(self, plan_path: Path, data: Path, work: Path, device: str = "auto") -> None:
         self.plan = Plan.read(plan_path)
@@ -42,7 +52,7 @@ class Trainer:
         work.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(self.plan.seed)
         network = build_network(self.plan.network, self.plan.arguments).to(self.device)
-        self.network = network.to(memory_format=torch.channels_last_3d)
+        self.network = network.to(memory_format=memory_layout(network))
         self.shrinkage = list(getattr(self.network, "shrinkage", nn.Identity()).parameters())
         for value in self.shrinkage:  # learned alone, before the rest: the wrapper of several processes must not wait
             value.requires_grad_(False)
@@ -54,13 +64,21 @@ class Trainer:
         self.averaged = {k: v.clone() for k, v in self.network.state_dict().items()}
         self.optimizers = make_optimizers(self.network, self.plan.adam_rate, self.plan.muon_rate)
         rate = self.plan.adam_rate
-        groups = [{"params": list(self.network.estimator.parameters()), "initial_lr": rate, "weight_decay": 1e-4}]
+        estimator = getattr(self.network, "estimator", nn.Identity())
+        groups = [{"params": list(estimator.parameters()), "initial_lr": rate, "weight_decay": 1e-4}]
         if self.shrinkage:  # thresholds are numbers about 3
             groups.append({"params": self.shrinkage, "initial_lr": 5 * rate, "weight_decay": 0.0})
         self.alone_optimizer = torch.optim.AdamW(groups)
         self.step, self.seconds = 0, 0.0
-        loaded = {r: load_sources(self.split, r, self.plan.modality, data, work) for r in ("train", "validation")}
-        self.makers = {r: PatchMaker(s, self.plan.degradation, self.plan.patch) for r, s in loaded.items()}
+        noise = self.plan.degradation.endswith("noise")
+        loaded = {
+            r: load_sources(self.split, r, self.plan.modality, data, work, noise) for r in ("train", "validation")
+        }
+        self.makers = {r: self.make_patches(s) for r, s in loaded.items()}
+
+    def make_patches(self, sources: list[Source]) -> Any:
+        """What draws the training pairs."""
+        return PatchMaker(sources, self.plan.degradation, self.plan.patch)
 
     def batch(self, role: str, number: int, size: int, level: float | None = None) -> Batch:
         seed = [self.plan.seed, self.rank, number, role == "train"]
@@ -90,6 +108,11 @@ class Trainer:
             given = batch.noise * float(np.exp(rng.normal(0, 0.1)))
         residual, estimate = self.forward(self.parallel, batch, given)
         loss = denoising_loss(residual, batch) + 0.5 * estimation_loss(estimate, batch)
+        self.descend(loss)
+        return float(loss.detach())
+
+    def descend(self, loss: Tensor) -> None:
+        """A step of all weights."""
         self.network.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
@@ -98,7 +121,6 @@ class Trainer:
                 group["lr"] = group["initial_lr"] * self.plan.rate(self.step)
             optimizer.step()
         self.count_step()
-        return float(loss.detach())
 
     def early_step(self) -> float:
         """A step of the noise estimator and of shrinkage, which gets the true noise."""
@@ -142,12 +164,17 @@ class Trainer:
             for name, value in self.network.state_dict().items():
                 self.averaged[name].lerp_(value, 1 - keep)
 
-    @torch.no_grad()
-    def validate(self) -> tuple[float, float]:
-        """Mean PSNR gain (dB) of the averaged weights on fixed validation pairs, and the mean factor by
-        which the noise level is misjudged."""
+    def validate(self) -> tuple[float, ...]:
+        """The figures of the averaged weights."""
         current = {k: v.clone() for k, v in self.network.state_dict().items()}
         self.network.load_state_dict(self.averaged)
+        found = self.measure()
+        self.network.load_state_dict(current)
+        return found
+
+    @torch.no_grad()
+    def measure(self) -> tuple[float, ...]:
+        """Mean PSNR gain (dB) on fixed validation pairs, and the mean factor by which the noise level is misjudged."""
         gains, factors = [], []
         for number, level in enumerate([0.01, 0.03, 0.05, 0.09] * 2):
             level = level * 1000 if self.plan.modality == "CT" else level
@@ -157,7 +184,6 @@ class Trainer:
             after = (batch.noisy - residual - batch.clean).square().mean((1, 2, 3, 4))
             gains.append(10 * torch.log10(before / after).mean())
             factors.append((estimate[:, 0] / batch.noise[:, 0]).log().abs().mean().exp())
-        self.network.load_state_dict(current)
         return float(torch.stack(gains).mean()), float(torch.stack(factors).mean())
 
     def run(self, progress: Progress = silent) -> None:
@@ -175,15 +201,15 @@ class Trainer:
                     self.save_checkpoint()
                 losses = []
 
-    def log(self, loss: float, gain: float, factor: float) -> None:
+    def log(self, loss: float, *found: float) -> None:
         path = self.work / "log.csv"
         new = not path.exists()
         with path.open("a", newline="") as file:
             writer = csv.writer(file)
             if new:
-                writer.writerow(["step", "seconds", "rate", "loss", "validation_psnr_gain_db", "noise_level_factor"])
+                writer.writerow(["step", "seconds", "rate", "loss", *self.figures])
             row = [self.step, f"{self.seconds:.0f}", f"{self.plan.rate(self.step - 1):.3g}"]
-            writer.writerow([*row, f"{loss:.4f}", f"{gain:.3f}", f"{factor:.3f}"])
+            writer.writerow([*row, f"{loss:.4f}", *(f"{value:.3f}" for value in found)])
 
     def save_checkpoint(self) -> None:
         state = {"network": self.network.state_dict(), "averaged": self.averaged, "step": self.step}
@@ -228,7 +254,8 @@ def train_by_plan(
     work = Path(out) if out else Path("runs") / Plan.read(plan).id
     if not resume and (work / "checkpoint.pt").exists():
         raise ValueError(f"training: {work} holds a training already; give --resume to go on, or another --out")
-    trainer = Trainer(Path(plan), Path(data), work, device)
+    module, name = TRAINERS.get(Plan.read(plan).degradation, f"{__name__}:Trainer").split(":")
+    trainer = getattr(import_module(module), name)(Path(plan), Path(data), work, device)
     if resume:
         trainer.load_checkpoint()
     trainer.run(progress)
