@@ -10,6 +10,7 @@ from typing import Any
 
 NETWORKS = {
     "noise-unet": "DLReconLib.networks.noise_unet:NoiseUNet",
+    "slice-unet": "DLReconLib.networks.slice_unet:SliceUNet",
     "monai": "DLReconLib.networks.monai_denoiser:MonaiDenoiser",
     "resolution-unet": "DLReconLib.networks.resolution_unet:ResolutionUNet",
     "identity": "DLReconLib.networks.identity:Identity",

@@ -1,0 +1,105 @@
+"""Training of slice networks by pairs of a broken and a whole slice; what all trainings share is in Trainer."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from DLReconLib.training import Trainer
+from DLReconLib.training.patches import Array, Source
+
+# What draws the pairs of a degradation: "module:class", called with (sources, degradation, patch) like PatchMaker,
+# with draw(rng, kind) -> RestorationPair; kind is None or the number of the artifact that is wanted.
+MAKERS: dict[str, str] = {}
+EMPTY = 4e-6  # (0.2 % of the range)^2: damage below it is not worth removing
+NAMING = 0.1  # weight of telling the artifacts apart
+
+
+@dataclass(frozen=True)
+class RestorationPair:
+    """image: (channels, j, i) float32 in the unit of the model, first the slice that is to be mended. clean: (j, i).
+    kind: 0 where nothing is wrong, else 1 + the number of the artifact in the network's `kinds`."""
+
+    image: Array
+    clean: Array
+    kind: int = 0
+
+
+@dataclass
+class RestorationBatch:
+    """image: (N, C, H, W); clean: (N, 1, H, W); kind: (N,)."""
+
+    image: Tensor
+    clean: Tensor
+    kind: Tensor
+
+    @classmethod
+    def stack(cls, pairs: list[RestorationPair], device: torch.device) -> "RestorationBatch":
+        def tensor(arrays: list[Array]) -> Tensor:
+            return torch.from_numpy(np.stack(arrays).astype(np.float32)).to(device)
+
+        kind = torch.tensor([p.kind for p in pairs], device=device)
+        return cls(tensor([p.image for p in pairs]), tensor([p.clean for p in pairs])[:, None], kind)
+
+    def errors(self, residual: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean square error left, and that before; (N,) each."""
+        left = (self.image[:, :1] - residual - self.clean).square().mean((1, 2, 3))
+        return left, (self.image[:, :1] - self.clean).square().mean((1, 2, 3))
+
+
+class RestorationTrainer(Trainer):
+    """Loss: mean over the slices of log(MSE / MSE before), which is the PSNR gain up to sign and scale, and for a
+    network with kinds the cross-entropy of its second head."""
+
+    figures: Sequence[str] = ("validation_psnr_gain_db", "share_named_right")
+
+    def make_patches(self, sources: list[Source]) -> Any:
+        module, name = MAKERS[self.plan.degradation].split(":")
+        return getattr(import_module(module), name)(sources, self.plan.degradation, self.plan.patch)
+
+    def pairs(self, role: str, number: int, size: int, kind: int | None = None) -> RestorationBatch:
+        rng = np.random.default_rng([self.plan.seed, self.rank, number, role == "train"])
+        return RestorationBatch.stack([self.makers[role].draw(rng, kind) for _ in range(size)], self.device)
+
+    def conditions(self, batch: RestorationBatch, told: Tensor) -> Tensor | None:
+        """Of a network with kinds, the row of each slice: its artifact where it is told, else zeros."""
+        kinds = getattr(self.network, "kinds", ())
+        if not kinds:
+            return None
+        return functional.one_hot(batch.kind, 1 + len(kinds))[:, 1:].float() * told[:, None]
+
+    def train_step(self) -> float:
+        batch = self.pairs("train", self.step, self.plan.batch)
+        rng = np.random.default_rng([self.plan.seed, self.rank, self.step, 2])
+        told = torch.from_numpy(rng.random(len(batch.kind)) < 0.5).to(self.device)
+        with self.autocast():
+            residual, logits = self.parallel(batch.image, self.conditions(batch, told))
+        left, before = batch.errors(residual)
+        loss = ((left + EMPTY) / (before + EMPTY)).log().mean()
+        if logits is not None and not bool(told.all()):
+            loss = loss + NAMING * functional.cross_entropy(logits[~told], batch.kind[~told])
+        self.descend(loss)
+        return float(loss.detach())
+
+    @torch.no_grad()
+    def measure(self) -> tuple[float, ...]:
+        """Mean PSNR gain (dB) on fixed validation pairs of every artifact, each told, and the share of them that is
+        named right untold (nan for a network without kinds)."""
+        kinds = max(1, len(getattr(self.network, "kinds", ())))
+        gains, right = [], []
+        for number in range(4 * kinds):
+            batch = self.pairs("validation", number, 4, number % kinds)
+            with self.autocast():
+                residual, _ = self.network(batch.image, self.conditions(batch, torch.ones_like(batch.kind)))
+                logits = self.network(batch.image)[1]
+            left, before = batch.errors(residual)
+            gains.append(10 * ((before + EMPTY) / (left + EMPTY)).log10().mean())
+            if logits is not None:
+                right.append((logits.argmax(1) == batch.kind).float().mean())
+        named = float(torch.stack(right).mean()) if right else float("nan")
+        return float(torch.stack(gains).mean()), named
