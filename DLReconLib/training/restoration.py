@@ -18,25 +18,29 @@ from DLReconLib.training.patches import Array, Source
 MAKERS: dict[str, str] = {}
 EMPTY = 4e-6  # (0.2 % of the range)^2: damage below it is not worth removing
 NAMING = 0.1  # weight of telling the artifacts apart
+TOLD = 0.7  # share of the slices that are to be mended; of the others the artifact is to be named
 
 
 @dataclass(frozen=True)
 class RestorationPair:
     """image: (channels, j, i) float32 in the unit of the model, first the slice that is to be mended. clean: (j, i).
-    kind: 0 where nothing is wrong, else 1 + the number of the artifact in the network's `kinds`."""
+    kind: 0 where nothing is wrong, else 1 + the number of the artifact in the network's `kinds`. asked: what the
+    network is told that it has to remove, numbered like kind; 0: the kind that is there, any where nothing is wrong."""
 
     image: Array
     clean: Array
     kind: int = 0
+    asked: int = 0
 
 
 @dataclass
 class RestorationBatch:
-    """image: (N, C, H, W); clean: (N, 1, H, W); kind: (N,)."""
+    """image: (N, C, H, W); clean: (N, 1, H, W); kind, asked: (N,)."""
 
     image: Tensor
     clean: Tensor
     kind: Tensor
+    asked: Tensor
 
     @classmethod
     def stack(cls, pairs: list[RestorationPair], device: torch.device) -> "RestorationBatch":
@@ -44,7 +48,8 @@ class RestorationBatch:
             return torch.from_numpy(np.stack(arrays).astype(np.float32)).to(device)
 
         kind = torch.tensor([p.kind for p in pairs], device=device)
-        return cls(tensor([p.image for p in pairs]), tensor([p.clean for p in pairs])[:, None], kind)
+        asked = torch.tensor([p.asked or p.kind for p in pairs], device=device)
+        return cls(tensor([p.image for p in pairs]), tensor([p.clean for p in pairs])[:, None], kind, asked)
 
     def errors(self, residual: Tensor) -> tuple[Tensor, Tensor]:
         """Mean square error left, and that before; (N,) each."""
@@ -66,21 +71,27 @@ class RestorationTrainer(Trainer):
         rng = np.random.default_rng([self.plan.seed, self.rank, number, role == "train"])
         return RestorationBatch.stack([self.makers[role].draw(rng, kind) for _ in range(size)], self.device)
 
-    def conditions(self, batch: RestorationBatch, told: Tensor) -> Tensor | None:
-        """Of a network with kinds, the row of each slice: its artifact where it is told, else zeros."""
+    def conditions(self, batch: RestorationBatch, told: Tensor, rng: np.random.Generator) -> Tensor | None:
+        """Of a network with kinds, the row of each slice: what is asked of it where it is told, else zeros. Of a slice
+        without an artifact any may be asked: it must come back as it was."""
         kinds = getattr(self.network, "kinds", ())
         if not kinds:
             return None
-        return functional.one_hot(batch.kind, 1 + len(kinds))[:, 1:].float() * told[:, None]
+        some = torch.from_numpy(rng.integers(1, 1 + len(kinds), len(batch.kind))).to(self.device)
+        asked = torch.where(batch.asked > 0, batch.asked, some)
+        return functional.one_hot(asked, 1 + len(kinds))[:, 1:].float() * told[:, None]
 
     def train_step(self) -> float:
         batch = self.pairs("train", self.step, self.plan.batch)
         rng = np.random.default_rng([self.plan.seed, self.rank, self.step, 2])
-        told = torch.from_numpy(rng.random(len(batch.kind)) < 0.5).to(self.device)
+        told = torch.from_numpy(rng.random(len(batch.kind)) < TOLD).to(self.device)
         with self.autocast():
-            residual, logits = self.parallel(batch.image, self.conditions(batch, told))
+            residual, logits = self.parallel(batch.image, self.conditions(batch, told, rng))
         left, before = batch.errors(residual)
-        loss = ((left + EMPTY) / (before + EMPTY)).log().mean()
+        gain = ((left + EMPTY) / (before + EMPTY)).log()
+        if logits is not None and bool(told.any()):  # restore() never removes what it has not named before
+            gain = gain[told]
+        loss = gain.mean()
         if logits is not None and not bool(told.all()):
             loss = loss + NAMING * functional.cross_entropy(logits[~told], batch.kind[~told])
         self.descend(loss)
@@ -95,7 +106,8 @@ class RestorationTrainer(Trainer):
         for number in range(4 * kinds):
             batch = self.pairs("validation", number, 4, number % kinds)
             with self.autocast():
-                residual, _ = self.network(batch.image, self.conditions(batch, torch.ones_like(batch.kind)))
+                told = torch.ones_like(batch.kind)
+                residual, _ = self.network(batch.image, self.conditions(batch, told, np.random.default_rng(number)))
                 logits = self.network(batch.image)[1]
             left, before = batch.errors(residual)
             gains.append(10 * ((before + EMPTY) / (left + EMPTY)).log10().mean())
