@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from DLReconLib.shelves import card_files, named_folders, user_folder
+
 ZOO = Path(__file__).parent / "zoo"
 TASKS = ("denoise", "super-resolution", "artifact-reduction", "contrast", "inpaint")
 
@@ -139,6 +141,11 @@ class ModelCard:
         """Whether it has weights, and so needs torch."""
         return bool(self.weights)
 
+    @property
+    def shipped(self) -> bool:
+        """Whether it came with DLRecon; others are used only where they are asked for by name."""
+        return ZOO.resolve() in self.folder.resolve().parents
+
     def checked_weights(self) -> Path:
         """The weight file, after its checksum and kind were verified.
 
@@ -164,8 +171,16 @@ class ModelCard:
 
 
 def list_cards(task: str | None = None, modality: str | None = None) -> list[ModelCard]:
-    """The cards of the zoo, learned models first; of one task and for one modality if asked."""
-    cards = [ModelCard.read(path) for path in sorted(ZOO.glob("**/card.json"))]
+    """The cards of the zoo, of the folders in $DLRECON_MODELS and of the user's own folder (see shelves.py), learned
+    models first; of one task and for one modality if asked. Raises ModelError where two have the same id."""
+    folders = dict.fromkeys(p.resolve() for p in (ZOO, *named_folders(), user_folder()))
+    cards = [ModelCard.read(path) for folder in folders for path in card_files(folder)]
+    seen: dict[str, Path] = {}
+    for card in cards:
+        other = seen.setdefault(card.id, card.folder)
+        if other != card.folder:
+            raise ModelError(f"model {card.id}: it is there twice, in {other} and in {card.folder}; wanted ids that "
+                             "differ; remove one, or change its id")  # fmt: skip
     chosen = [c for c in cards if task in (None, c.task)]
     if modality is not None:
         chosen = [c for c in chosen if modality.upper() in c.modalities or "*" in c.modalities]

@@ -313,7 +313,7 @@ def choose_model(options: Options, modality: str, why: str) -> tuple[ModelCard, 
         if card.task != options.task:
             raise ValueError(f"model {card.id} is for the task {card.task}, not {options.task}; choose another of both")
         return card, "asked for"
-    cards = list_cards(options.task)
+    cards = [c for c in list_cards(options.task) if c.shipped]
     if options.artifact != "auto":
         cards = [c for c in cards if options.artifact in c.artifacts]
     if not cards:

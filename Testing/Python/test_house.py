@@ -11,8 +11,8 @@ LIBRARY = Path(__file__).parents[2] / "DLReconLib"
 
 # Each module may import what is named beside it.
 ALLOWED = {
-    "cli": {"batch", "card_text", "cohort", "demo", "doctor", "evaluation", "explain", "flags", "io", "models",
-            "outputs", "progress", "quality", "replay", "report", "series", "training", "worker"},
+    "cli": {"batch", "card_text", "cohort", "demo", "doctor", "evaluation", "explain", "flags", "io",
+            "library", "models", "outputs", "progress", "quality", "replay", "report", "series", "training", "worker"},
     "outputs": {"claims", "derived", "headers", "io"},
     "demo": {"io", "metrics", "outputs", "pipeline", "progress", "volume"},
     "doctor": {"dependencies", "devices", "models"},
@@ -49,7 +49,9 @@ ALLOWED = {
     "networks": set(),
     "degradations": set(),
     "metrics": set(),
-    "models": set(),
+    "models": {"shelves"},
+    "shelves": set(),
+    "library": {"inference", "models", "networks", "pipeline", "progress", "shelves", "volume"},
     "progress": set(),
     "batch": {"claims", "client", "dicom", "headers", "io", "models", "outputs", "pages", "pipeline", "progress",
               "result", "series", "volume"},
@@ -66,7 +68,7 @@ HOMES = {
     "vtk": {"mrml"},
     "slicer": {"mrml"},
     "monai": {"networks", "transforms", "degradations", "inference", "training", "metrics"},
-    "torch": {"explain", "networks", "degradations", "devices", "inference", "training"},
+    "torch": {"explain", "library", "networks", "degradations", "devices", "inference", "training"},
     "matplotlib": {"quality", "cohort", "training"},
     "qt": set(),
     "PySide6": set(),
