@@ -40,7 +40,7 @@ class Stage:
 
     def work(self, button):
         button.click()
-        self.host.wait_until(lambda: not self.module.widget._busy(), timeout=900)
+        self.host.wait_until(lambda: not self.module.widget.busy(), timeout=900)
         self.host.process_events(0.5)
 
     def apply(self):
@@ -70,7 +70,7 @@ def running(stage):
     """Apply has become Cancel; small pieces, so that the picture is not of the first or the last one."""
     stage.parameters.tile = 64
     stage.ui.applyButton.click()
-    stage.host.wait_until(lambda: stage.module.widget._run.fraction > 0.2, timeout=300)
+    stage.host.wait_until(lambda: stage.module.widget.work.run.fraction > 0.2, timeout=300)
     stage.host.process_events(0.2)
 
 

@@ -67,7 +67,7 @@ class Panel:
         combo.setCurrentIndex(index)
 
     def wait(self, timeout=240):
-        self.host.wait_until(lambda: not self.widget._busy(), timeout)
+        self.host.wait_until(lambda: not self.widget.busy(), timeout)
         self.host.process_events(0.05)
 
     def apply(self):
@@ -191,7 +191,7 @@ def test_slicer_stays_usable(panel):
     """Events are handled while the worker works."""
     panel.ui.applyButton.click()
     slowest, last = 0.0, time.monotonic()
-    while panel.widget._busy():
+    while panel.widget.busy():
         panel.host.process_events()
         now = time.monotonic()
         slowest, last = max(slowest, now - last), now
@@ -522,7 +522,7 @@ class TestTryItFirst:
         before, layout = images(), slicer.app.layoutManager().layout
         panel.ui.compareButton.click()
         panel.wait()
-        entries = panel.widget._gallery.entries
+        entries = panel.widget.trying.gallery.entries
         assert [entry.state for entry in entries] == ["done"] * len(entries)
         assert {"classical/gaussian", "classical/tv"} <= {entry.model for entry in entries}
         assert panel.ui.galleryTable.rowCount == len(entries)
@@ -533,7 +533,7 @@ class TestTryItFirst:
             assert widget.mrmlSliceCompositeNode().GetBackgroundVolumeID() == entry.node.GetID()
             assert not entry.node.GetSaveWithScene()
         wanted = next(n for n, entry in enumerate(entries) if entry.model == "classical/tv")
-        panel.widget.onGalleryRow(wanted)
+        panel.widget.trying.onRow(wanted)
         assert panel.parameters.model == "classical/tv"
         click(manager.sliceWidget("DLReconTry1").sliceView().interactor())
         assert panel.parameters.model == entries[0].model
@@ -544,9 +544,9 @@ class TestTryItFirst:
     def test_preview_shows_the_current_slices(self, panel):
         panel.ui.previewButton.click()
         panel.wait()
-        entry = panel.widget._gallery.entries[0]
+        entry = panel.widget.trying.gallery.entries[0]
         assert entry.model == "classical/gaussian"
-        original = panel.widget._gallery.original
+        original = panel.widget.trying.gallery.original
         whole = voxels(panel.volume)
         k0 = round((np.linalg.inv(matrix(panel.volume)) @ matrix(original) @ [0, 0, 0, 1])[2])
         assert np.array_equal(voxels(original), whole[k0 : k0 + len(voxels(original))])
@@ -564,7 +564,7 @@ class TestTryItFirst:
         panel.ui.applyButton.click()
         panel.host.process_events(0.2)
         assert images() == before
-        assert panel.widget._gallery is None
+        assert panel.widget.trying.gallery is None
 
 
 def click(interactor):
@@ -657,7 +657,7 @@ def test_memory_estimate(panel, model, shape, precision, measured):
 
 def test_damaged_card(panel, monkeypatch):
     """The panel says what is wrong with it, and goes on when it is mended."""
-    from DLReconPanel import choices
+    from DLReconPanel import methods
 
     from DLReconLib import models
 
@@ -666,7 +666,7 @@ def test_damaged_card(panel, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(models, "list_cards", broken)
-        choices.forget()
+        methods.forget()
         panel.widget.onParameters()
         assert "not readable" in panel.ui.modelLabel.text
         assert not panel.ui.applyButton.enabled
