@@ -11,8 +11,11 @@ from typing import Any
 NETWORKS = {
     "noise-unet": "DLReconLib.networks.noise_unet:NoiseUNet",
     "slice-unet": "DLReconLib.networks.slice_unet:SliceUNet",
+    "count-unet": "DLReconLib.networks.count_unet:CountUNet",
     "monai": "DLReconLib.networks.monai_denoiser:MonaiDenoiser",
     "resolution-unet": "DLReconLib.networks.resolution_unet:ResolutionUNet",
+    "fill-unet": "DLReconLib.networks.fill_unet:FillUNet",
+    "imported": "DLReconLib.networks.imported:Imported",
     "identity": "DLReconLib.networks.identity:Identity",
 }
 CLASSICAL = {
@@ -27,7 +30,11 @@ CLASSICAL = {
 
 
 # (image, context, **arguments) -> image: float32 (k, j, i) in the unit of the card, and Context.
-WHOLE: dict[str, str] = {}
+WHOLE: dict[str, str] = {
+    "biharmonic": "DLReconLib.networks.filling:biharmonic",
+    "median-fill": "DLReconLib.networks.filling:median_fill",
+    "between-slices": "DLReconLib.networks.filling:between_slices",
+}
 
 
 def _load(address: str) -> Any:

@@ -29,6 +29,12 @@ from DLReconLib.training.plans import Plan
 TRAINERS = {
     "mr-resolution": "DLReconLib.training.resolution:ResolutionTrainer",
     "ct-resolution": "DLReconLib.training.resolution:ResolutionTrainer",
+    "ct-artifacts": "DLReconLib.training.ct_artifacts:CtArtifactTrainer",
+    "inpainting": "DLReconLib.training.inpainting:InpaintingTrainer",
+    "inpainting-gan": "DLReconLib.training.inpainting:AdversarialTrainer",
+    "us-speckle": "DLReconLib.training.restoration:RestorationTrainer",
+    "pet-noise": "DLReconLib.training.restoration:RestorationTrainer",
+    "micro-noise": "DLReconLib.training.restoration:RestorationTrainer",
 }
 
 

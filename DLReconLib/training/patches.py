@@ -22,6 +22,7 @@ class Source:
     labels: whether `image` is a label map to be painted.
     weight: how often it is drawn, relative to the others.
     fields: CT only, (2, k, j, i) float32 noise realisations in HU.
+    ratio: distance of the slices in units of the in-plane spacing.
     """
 
     image: Array
@@ -29,6 +30,7 @@ class Source:
     labels: bool
     weight: float
     fields: Array | None = None
+    ratio: float = 1.0
 
 
 def block_average(image: Array, factors: tuple[int, ...]) -> Array:
@@ -73,14 +75,14 @@ def load_sources(split: dict, role: str, modality: str, folder: Path, cache: Pat
             averaged = block_average(image, factors)
             spacing = np.array(volume.geometry.spacing) * factors[::-1]
             isotropic = bool(spacing.max() / spacing.min() < 1.5)
-            weight = entry["weight"] / len(entry["averages"])
+            weight, ratio = entry["weight"] / len(entry["averages"]), float(spacing[2] / min(spacing[:2]))
             if modality == "CT":
                 averaged = np.maximum(averaged, -1000)
                 fields = ct_fields(averaged, float(spacing[0]), cache) if noise else None
-                sources.append(Source(averaged / 1000 + 1, isotropic and not noise, False, weight, fields))
+                sources.append(Source(averaged / 1000 + 1, isotropic and not noise, False, weight, fields, ratio))
             else:
                 averaged = averaged / np.percentile(averaged, 99.5)
-                sources.append(Source(averaged, isotropic, False, weight))
+                sources.append(Source(averaged, isotropic, False, weight, None, ratio))
     return sources
 
 
@@ -142,7 +144,7 @@ class PatchMaker:
             if not labels and rng.random() < 0.5:
                 patch = degradations.remap_contrast(patch, rng)
             pair = degradations.mr_noise(patch, rng, level)
-        return degradations.thin(pair, rng) if rng.random() < 0.08 else pair
+        return degradations.thin(pair, rng) if rng.random() < 0.15 else pair
 
     def _cut(self, source: Source, rng: np.random.Generator) -> tuple[Array, tuple[slice, ...]]:
         """A patch that is not mostly air, padded by mirroring where the image is smaller."""

@@ -21,6 +21,7 @@ class Plan:
     average: decay of the exponential moving average of the weights, which is what is saved.
     precision: "bfloat16" or "float32".
     every: steps between two validations and checkpoints.
+    start: weight file beside the plan that the training starts from, or empty; may be missing in the file.
     """
 
     id: str
@@ -42,13 +43,14 @@ class Plan:
     precision: str
     every: int
     seed: int
+    start: str = ""
 
     @classmethod
     def read(cls, path: Path) -> "Plan":
         values = json.loads(Path(path).read_text())
         names = {f.name for f in fields(cls)}
-        if set(values) != names:
-            missing, unknown = sorted(names - set(values)), sorted(set(values) - names)
+        if set(values) | {"start"} != names:
+            missing, unknown = sorted(names - set(values) - {"start"}), sorted(set(values) - names)
             raise ValueError(f"plan {path}: missing fields {missing}, unknown fields {unknown}; see Plan")
         return cls(**{**values, "patch": tuple(values["patch"])})
 
