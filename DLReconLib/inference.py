@@ -15,7 +15,7 @@ import numpy as np
 from DLReconLib.devices import bfloat16_is_right, choose_device, choose_precision
 from DLReconLib.metrics import noise_sigma
 from DLReconLib.models import ModelCard, ModelError
-from DLReconLib.networks import CLASSICAL, WHOLE, build_network, find_classical, find_whole, memory_layout
+from DLReconLib.networks import CLASSICAL, SERIES, WHOLE, build_network, find_classical, find_whole, memory_layout
 from DLReconLib.networks.context import Context
 from DLReconLib.pieces import MULTIPLE, cells, central_part, filled, inside, pieces
 from DLReconLib.progress import Progress
@@ -72,7 +72,7 @@ class Model:
         self.card = card
         self.network: Any = None
         self._ready: tuple[Any, Any] = (), None
-        if card.network in CLASSICAL or card.network in WHOLE:
+        if card.network in (*CLASSICAL, *WHOLE, *SERIES):
             self.device, self.precision = "none", "float32"
             return
         try:
@@ -116,7 +116,7 @@ class Model:
     @property
     def sees_whole(self) -> bool:
         """Whether it works on the image at once, with its Context."""
-        return self.card.network in WHOLE or hasattr(self.network, "restore")
+        return self.card.network in (*WHOLE, *SERIES) or hasattr(self.network, "restore")
 
     def restore(self, image: Array, context: Context) -> Array:
         """The answer of a method that sees the whole image; float32 (k, j, i) in the unit of the card."""
@@ -126,6 +126,11 @@ class Model:
             network = self._in_precision(context.device, context.precision)
             with torch.inference_mode():
                 return np.asarray(network.restore(image, context), np.float32)
+        if self.card.network in SERIES:
+            raise ModelError(
+                f"model {self.card.id}: works on all frames of a time series at once, got one volume; wanted a 4D file "
+                "or a sequence; choose another model for a single volume"
+            )
         try:
             return np.asarray(find_whole(self.card.network)(image, context, **self.card.arguments), np.float32)
         except TypeError as error:

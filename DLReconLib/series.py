@@ -1,28 +1,90 @@
-"""A time series: a list of Volumes with one geometry, run one after the other."""
+"""A time series: a list of Volumes with one geometry, run one after the other, or by a method that wants all of them at
+once."""
 
 from collections.abc import Sequence
 from typing import Any
 
-from DLReconLib.pipeline import reconstruct
+import numpy as np
+
+from DLReconLib.inference import Model
+from DLReconLib.inputs import check_input
+from DLReconLib.models import ModelCard, ModelError, find_card
+from DLReconLib.networks import SERIES, find_series
+from DLReconLib.networks.context import Context
+from DLReconLib.pipeline import Options, reconstruct
 from DLReconLib.progress import Progress, silent
 from DLReconLib.result import Result
+from DLReconLib.transforms import SlicesFirst
 from DLReconLib.volume import Volume
+
+TOGETHER = 0.8  # the share of the time that a method takes for all frames at once
 
 
 def reconstruct_series(
     volumes: Sequence[Volume], *, mask: Volume | None = None, progress: Progress = silent, **options: Any
 ) -> list[Result]:
-    """reconstruct() for each; the model that "auto" chooses for the first does them all. Raises what it raises."""
+    """reconstruct() for each; the model that "auto" chooses for the first does them all. A model whose network is one
+    of networks.SERIES works on all frames at once; what it answers goes down the same road, frame by frame.
+
+    Raises what reconstruct() raises, and ValueError for a series that such a model cannot work on.
+    """
+    loaded, begun, answers = options.pop("loaded", None), 0.0, None
+    chosen = Options(**options)
+    card = loaded.card if loaded else find_card(chosen.model) if chosen.model != "auto" else None
+    if card is not None and card.network in SERIES and len(volumes) > 1:
+        begun = TOGETHER
+        answers = all_at_once(card, volumes, mask, chosen, lambda f, t: progress(TOGETHER * f, t))
     results: list[Result] = []
     for number, volume in enumerate(volumes):
 
         def part(fraction: float, text: str, number: int = number) -> None:
-            progress((number + fraction) / len(volumes), text)
+            progress(begun + (1 - begun) * (number + fraction) / len(volumes), text)
 
-        results.append(reconstruct(volume, mask=mask, progress=part, **options))
+        one = answers[number] if answers else loaded
+        results.append(reconstruct(volume, mask=mask, progress=part, loaded=one, **options))
+        if answers and chosen.model != "auto":
+            results[-1].provenance["model_chosen"] = "asked for"
         if options.get("model", "auto") == "auto":
             options["model"] = results[0].provenance["model"]["id"]
     return results
+
+
+def all_at_once(
+    card: ModelCard, volumes: Sequence[Volume], mask: Volume | None, chosen: Options, progress: Progress
+) -> list["Answered"]:
+    """A model for each frame that knows the answer already."""
+    if chosen.task != card.task:
+        raise ValueError(f"model {card.id} is for the task {card.task}, not {chosen.task}; choose another of both")
+    if chosen.uncertainty:
+        raise ValueError(f"uncertainty: it is not known for {card.id}; run without it")
+    first = volumes[0]
+    for number, volume in enumerate(volumes):
+        if volume.array.ndim != 3 or volume.array.shape != first.array.shape:
+            raise ValueError(
+                f"frame {number} has shape {volume.array.shape}, the first {first.array.shape}; {card.id} wants frames "
+                "of one grid with one value a voxel"
+            )
+        check_input(volume, mask)
+    frames = np.stack([v.array for v in volumes]).astype(np.float32)
+    context = Context(first.geometry.spacing[::-1], None if mask is None else mask.array != 0, progress=progress)
+    try:
+        answers = find_series(card.network)(frames, context, **card.arguments)
+    except TypeError as error:
+        raise ModelError(f"model {card.id}: {error}; correct the arguments in the card") from error
+    return [Answered(card, answer, context.notes) for answer in answers]
+
+
+class Answered(Model):
+    """A model that has worked on this one volume, as a frame of a series. answer: (k, j, i)."""
+
+    def __init__(self, card: ModelCard, answer: np.ndarray, notes: dict[str, Any]) -> None:
+        super().__init__(card)
+        self.answer, self.notes = answer, notes
+
+    def restore(self, image: np.ndarray, context: Context) -> np.ndarray:
+        context.notes |= self.notes
+        turn = SlicesFirst(self.answer.shape.index(1) if 1 in self.answer.shape else 0)
+        return np.ascontiguousarray(turn(self.answer))
 
 
 def record_of(results: Sequence[Result]) -> dict[str, Any]:

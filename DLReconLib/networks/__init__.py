@@ -36,6 +36,9 @@ WHOLE: dict[str, str] = {
     "between-slices": "DLReconLib.networks.filling:between_slices",
 }
 
+# (frames, context, **arguments) -> frames: float32 (n, k, j, i), all of a time series at once.
+SERIES = {"mppca": "DLReconLib.networks.mppca:mppca"}
+
 
 def _load(address: str) -> Any:
     module, name = address.split(":")
@@ -68,6 +71,13 @@ def find_classical(name: str) -> Any:
     if name not in CLASSICAL:
         raise ValueError(f"classical method {name!r} is unknown; wanted one of: {', '.join(CLASSICAL)}")
     return _load(CLASSICAL[name])
+
+
+def find_series(name: str) -> Any:
+    """A function (frames, context, **arguments) -> frames. Raises ValueError for an unknown name."""
+    if name not in SERIES:
+        raise ValueError(f"method {name!r} is unknown; wanted one of: {', '.join(SERIES)}")
+    return _load(SERIES[name])
 
 
 def find_whole(name: str) -> Any:

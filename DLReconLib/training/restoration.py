@@ -15,7 +15,11 @@ from DLReconLib.training.patches import Array, Source
 
 # What draws the pairs of a degradation: "module:class", called with (sources, degradation, patch) like PatchMaker,
 # with draw(rng, kind) -> RestorationPair; kind is None or the number of the artifact that is wanted.
-MAKERS: dict[str, str] = {}
+MAKERS: dict[str, str] = {
+    "us-speckle": "DLReconLib.training.modalities:SpeckleMaker",
+    "pet-noise": "DLReconLib.training.modalities:PetMaker",
+    "micro-noise": "DLReconLib.training.modalities:MicroscopyMaker",
+}
 EMPTY = 4e-6  # (0.2 % of the range)^2: damage below it is not worth removing
 NAMING = 0.1  # weight of telling the artifacts apart
 TOLD = 0.7  # share of the slices that are to be mended; of the others the artifact is to be named
@@ -53,8 +57,8 @@ class RestorationBatch:
 
     def errors(self, residual: Tensor) -> tuple[Tensor, Tensor]:
         """Mean square error left, and that before; (N,) each."""
-        left = (self.image[:, :1] - residual - self.clean).square().mean((1, 2, 3))
-        return left, (self.image[:, :1] - self.clean).square().mean((1, 2, 3))
+        left = (self.image[:, :1] - residual - self.clean).square().flatten(1).mean(1)
+        return left, (self.image[:, :1] - self.clean).square().flatten(1).mean(1)
 
 
 class RestorationTrainer(Trainer):

@@ -59,7 +59,7 @@ ALLOWED = {
     "worker": {"client", "explain", "inference", "pipeline", "progress"},
     "result": {"resolution", "volume"},
     "volume": set(),
-    "series": {"pipeline", "progress", "result", "volume"},
+    "series": {"inference", "inputs", "models", "networks", "pipeline", "progress", "result", "transforms", "volume"},
     "pages": set(),
     "flags": {"help", "models"},
 }  # fmt: skip
