@@ -15,7 +15,9 @@ def check_outputs(arguments: argparse.Namespace) -> None:
     from DLReconLib.io import check_output
 
     inputs = [p for p in (arguments.input, arguments.mask) if p]
-    for path in (None if dicom_source(arguments) else arguments.output, arguments.residual, arguments.uncertainty):
+    label = invented_file(arguments) if arguments.task == "inpaint" else None
+    main = None if dicom_source(arguments) else arguments.output
+    for path in (main, arguments.residual, arguments.uncertainty, label):
         if path:
             check_output(path, arguments.overwrite, inputs)
     report = arguments.report
@@ -25,12 +27,21 @@ def check_outputs(arguments: argparse.Namespace) -> None:
         if report.exists() and not arguments.overwrite:
             raise FileExistsError(f"report {report} exists; give --overwrite or another name")
     maps = [p for p in (arguments.residual, arguments.uncertainty) if p]
-    named = [p.resolve() for p in (*inputs, arguments.output, *maps, report) if p]
+    named = [p.resolve() for p in (*inputs, arguments.output, *maps, report, label) if p]
     if len(set(named)) < len(named):
         raise ValueError(f"one file is named twice among {', '.join(map(str, named))}; wanted a name for each")
     for path in maps:
         if path.suffix.lower() == ".png":
             raise ValueError(f"{path}: PNG holds no negative values and no fractions; wanted .nrrd, .nii.gz or .tif")
+
+
+def invented_file(arguments: argparse.Namespace) -> Path:
+    """Where the label image of what was invented lies: beside the output."""
+    from DLReconLib.claims import extension
+
+    output = arguments.output
+    stem = output.name[: len(output.name) - len(extension(output))]
+    return output.with_name(f"{stem}-invented.nrrd")
 
 
 def dicom_source(arguments: argparse.Namespace) -> Path | None:
@@ -130,6 +141,8 @@ def write_results(arguments: argparse.Namespace, results: list[Any], record: dic
         arguments.uncertainty: lambda r: r.uncertainty,
         arguments.output: lambda r: r.volume,
     }
+    if results[0].invented is not None:
+        wanted = {invented_file(arguments): lambda r: r.invented} | wanted
     made: list[Path] = []
     try:
         for path, image in wanted.items():

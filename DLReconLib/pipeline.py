@@ -22,9 +22,10 @@ from DLReconLib.networks.context import Context
 from DLReconLib.progress import Progress, silent
 from DLReconLib.quality import quality
 from DLReconLib.resolution import Enlargement
-from DLReconLib.result import Result
+from DLReconLib.result import Result, label_of
 from DLReconLib.transforms import LinearIntensity, SlicesFirst
-from DLReconLib.trust import judge, judge_change
+from DLReconLib.trust import Reason, judge, judge_change
+from DLReconLib.trust.invention import invention
 from DLReconLib.uncertainty import PASSES, Calibration, error_deviation, flip_spread, noise_maps
 from DLReconLib.volume import Volume
 
@@ -127,6 +128,9 @@ def reconstruct(
     modality, why = recognise(volume, chosen.modality)
     card, reason = (loaded.card, "loaded by the caller") if loaded else choose_model(chosen, modality, why)
     warnings = advise(card, modality, why)
+    invents = card.task == "inpaint" and chosen.strength > 0
+    if card.task == "inpaint":
+        check_hole(mask, chosen)
     finer = enlargement(volume, modality, chosen) if card.task == "super-resolution" else None
     if finer and not chosen.consistent:
         warnings.append("consistency was switched off: nothing guarantees that the result agrees with the input")
@@ -181,6 +185,11 @@ def reconstruct(
         "warnings": warnings,
         **({"found": notes} if notes else {}),
     }
+    doubts: tuple[Reason, ...] = ()
+    if invents:
+        found, doubt = invention(mask.array, volume.geometry.spacing)
+        record |= {"synthetic": True, "invented": found}
+        doubts = (doubt,)
     result = replace(volume, array=array, geometry=finer.geometry) if finer else volume.with_array(array)
     if finer:
         record["super_resolution"] = finer.record()
@@ -194,11 +203,11 @@ def reconstruct(
         if finer:
             record |= assess_finer(volume, result, finer, record["noise"])
         else:
-            record |= assess(volume, result, card, record["noise"], chosen.strength, mask, modality)
+            record |= assess(volume, result, card, record["noise"], chosen.strength, mask, modality, doubts)
     record["output"] = trace(result)
     record["seconds"] = {"total": time.perf_counter() - started, "network": inside}
     progress(1.0, "done")
-    return Result(result, volume, record["noise"], record, uncertainty)
+    return Result(result, volume, record["noise"], record, uncertainty, label_of(mask) if invents else None)
 
 
 def deviation(
@@ -218,8 +227,9 @@ def deviation(
 
 
 def assess(
-    source: Volume, result: Volume, card: ModelCard, noise: float, strength: float, mask: Volume | None, modality: str
-) -> dict[str, Any]:
+    source: Volume, result: Volume, card: ModelCard, noise: float, strength: float, mask: Volume | None, modality: str,
+    doubts: tuple[Reason, ...] = (),
+) -> dict[str, Any]:  # fmt: skip
     """For the record: figures without a reference before and after, and how far to trust the result."""
     # Both at the edges and in the tissue of the cleaner one, else they could not be compared.
     guide = result.array if result.array.shape == source.array.shape else None
@@ -228,7 +238,20 @@ def assess(
     inside = None if mask is None else mask.array
     look = judge if card.task == "denoise" else judge_change
     trust = look(source, result, card, noise, strength=strength, mask=inside, modality=modality)
-    return {"figures": figures, "trust": trust.to_dict()}
+    return {"figures": figures, "trust": trust.joined(doubts).to_dict()}
+
+
+def check_hole(mask: Volume | None, chosen: Options) -> None:
+    """Raises ValueError where there is no hole to be filled, nothing around it, or an option that has no meaning."""
+    wanted = "wanted a label image, not 0 in the voxels that are to be filled"
+    if mask is None:
+        raise ValueError(f"task inpaint: no mask; {wanted}")
+    if not mask.array.any():
+        raise ValueError(f"task inpaint: the mask is empty; {wanted}")
+    if mask.array.all():
+        raise ValueError(f"task inpaint: the mask covers the whole image, so nothing is known; {wanted}, 0 elsewhere")
+    if chosen.feather > 0:
+        raise ValueError(f"feather {chosen.feather}: inpaint keeps nothing of what lies inside the mask; wanted 0")
 
 
 def enlargement(volume: Volume, modality: str, chosen: Options) -> Enlargement:
@@ -322,7 +345,9 @@ def choose_model(options: Options, modality: str, why: str) -> tuple[ModelCard, 
     for card in cards:
         if modality in card.modalities:
             return card, f"made for {modality} ({why})"
-    usual = {"denoise": "classical/nlm", "super-resolution": "classical/spline"}
+        if card.learned and "*" in card.modalities:
+            return card, "made for any modality"
+    usual = {"denoise": "classical/nlm", "super-resolution": "classical/spline", "inpaint": "classical/biharmonic"}
     fallback = find_card(usual[options.task]) if options.task in usual else cards[-1]
     return fallback, f"no model is made for modality {modality or 'unknown'} ({why}): a classical method"
 

@@ -9,6 +9,11 @@ from DLReconLib.resolution import Enlargement
 from DLReconLib.volume import Volume
 
 
+def label_of(mask: Volume) -> Volume:
+    """1 where the mask is not 0; (k, j, i) uint8."""
+    return mask.with_array((mask.array != 0).astype(np.uint8))
+
+
 @dataclass(frozen=True)
 class Result:
     """The answer and how it came about.
@@ -18,6 +23,7 @@ class Result:
     noise: standard deviation of the noise found, in the unit of the input.
     provenance: JSON values: model and checksum, options, device, versions, input, noise, seconds, warnings.
     uncertainty: standard deviation of the error, voxel by voxel, in the unit of the input, where it was asked for.
+    invented: (k, j, i) uint8, 1 where a voxel was not measured but made up (task inpaint); else None.
     """
 
     volume: Volume
@@ -25,6 +31,7 @@ class Result:
     noise: float
     provenance: dict[str, Any]
     uncertainty: Volume | None = None
+    invented: Volume | None = None
 
     @property
     def residual(self) -> Volume:

@@ -27,7 +27,7 @@ from DLReconLib.client.job import Job, WorkerError
 from DLReconLib.client.launch import Process, choose_python
 from DLReconLib.client.protocol import PROTOCOL, TransferError, decode, encode, receive_volume, send_volume
 from DLReconLib.models import list_cards
-from DLReconLib.result import Result
+from DLReconLib.result import Result, label_of
 from DLReconLib.volume import Volume
 
 __all__ = ["Client", "Job", "WorkerError"]
@@ -100,6 +100,7 @@ class Client:
         options = _for_another_folder(options)
         self._number += 1
         job = Job(self, self._number, volume)
+        job.mask = mask
         job.request = {"do": verb, "id": job.number, "options": options}
         try:
             encode(job.request)
@@ -241,6 +242,7 @@ class Client:
             noise=math.nan if noise is None else noise,
             provenance=message["provenance"],
             uncertainty=uncertainty and back(uncertainty),
+            invented=label_of(job.mask) if message["provenance"].get("synthetic") else None,
         )
 
     def _watch(self) -> None:

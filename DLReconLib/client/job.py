@@ -31,6 +31,7 @@ class Job:
         self.state, self.fraction, self.text, self.error, self.kind = "queued", 0.0, "waiting", "", ""
         self.result: Result | None = None
         self.number, self.source = number, source
+        self.mask: Volume | None = None
         self.request: dict[str, Any] = {}
         self.heard = False  # whether the worker has begun with it
         self.cancelled_at: float | None = None

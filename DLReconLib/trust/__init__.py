@@ -65,6 +65,11 @@ class Trust:
     light: str
     reasons: tuple[Reason, ...]
 
+    def joined(self, others: tuple[Reason, ...]) -> "Trust":
+        """With further reasons."""
+        reasons = tuple(sorted((*self.reasons, *others), key=_rank, reverse=True))
+        return Trust(max((self.light, *(r.light for r in others)), key=(GREEN, AMBER, RED).index), reasons)
+
     def to_dict(self) -> dict[str, Any]:
         return {"light": self.light, "reasons": [asdict(r) for r in self.reasons]}
 
