@@ -16,6 +16,7 @@ NETWORKS = {
     "resolution-unet": "DLReconLib.networks.resolution_unet:ResolutionUNet",
     "fill-unet": "DLReconLib.networks.fill_unet:FillUNet",
     "imported": "DLReconLib.networks.imported:Imported",
+    "ct-artifact-unet": "DLReconLib.networks.ct_artifact_unet:CtArtifactUNet",
     "identity": "DLReconLib.networks.identity:Identity",
 }
 CLASSICAL = {
@@ -31,11 +32,12 @@ CLASSICAL = {
 
 # (image, context, **arguments) -> image: float32 (k, j, i) in the unit of the card, and Context.
 WHOLE: dict[str, str] = {
+    "metal-interpolation": "DLReconLib.networks.metal:metal_interpolation",
+    "polar-median": "DLReconLib.networks.rings:polar_median",
     "biharmonic": "DLReconLib.networks.filling:biharmonic",
     "median-fill": "DLReconLib.networks.filling:median_fill",
     "between-slices": "DLReconLib.networks.filling:between_slices",
 }
-
 # (frames, context, **arguments) -> frames: float32 (n, k, j, i), all of a time series at once.
 SERIES = {"mppca": "DLReconLib.networks.mppca:mppca"}
 

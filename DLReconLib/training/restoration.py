@@ -85,12 +85,16 @@ class RestorationTrainer(Trainer):
         asked = torch.where(batch.asked > 0, batch.asked, some)
         return functional.one_hot(asked, 1 + len(kinds))[:, 1:].float() * told[:, None]
 
+    def shown(self, batch: RestorationBatch, told: Tensor) -> Tensor:
+        """What the network sees; channels beside the slice may depend on what it is told, (N,) bool."""
+        return batch.image
+
     def train_step(self) -> float:
         batch = self.pairs("train", self.step, self.plan.batch)
         rng = np.random.default_rng([self.plan.seed, self.rank, self.step, 2])
         told = torch.from_numpy(rng.random(len(batch.kind)) < TOLD).to(self.device)
         with self.autocast():
-            residual, logits = self.parallel(batch.image, self.conditions(batch, told, rng))
+            residual, logits = self.parallel(self.shown(batch, told), self.conditions(batch, told, rng))
         left, before = batch.errors(residual)
         gain = ((left + EMPTY) / (before + EMPTY)).log()
         if logits is not None and bool(told.any()):  # restore() never removes what it has not named before
@@ -112,7 +116,7 @@ class RestorationTrainer(Trainer):
             with self.autocast():
                 told = torch.ones_like(batch.kind)
                 residual, _ = self.network(batch.image, self.conditions(batch, told, np.random.default_rng(number)))
-                logits = self.network(batch.image)[1]
+                logits = self.network(self.shown(batch, told == 0))[1]
             left, before = batch.errors(residual)
             gains.append(10 * ((before + EMPTY) / (left + EMPTY)).log10().mean())
             if logits is not None:
