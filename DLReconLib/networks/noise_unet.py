@@ -61,6 +61,17 @@ def noise_map(noise: Tensor) -> Tensor:
     return functional.interpolate(noise.float(), scale_factor=8, mode="trilinear")
 
 
+def coherence(x: Tensor) -> Tensor:
+    """How much more noise a cosine coefficient holds where slices are mirrored copies of one, two or three, as those of
+    a thin stack are: (N, 1, 1, 1, 1), sqrt(4 / n) for n slices below 4, else 1."""
+    factor = x.new_ones(len(x), dtype=torch.float32)
+    for slices in (3, 2, 1):
+        end = min(2 * slices, x.shape[2])
+        same = (x[:, :, :slices].flip(2)[:, :, : end - slices] == x[:, :, slices:end]).all(1).all(1).all(1).all(1)
+        factor = torch.where(same, (4 / slices) ** 0.5, factor)
+    return factor.view(-1, 1, 1, 1, 1)
+
+
 class NoiseEstimator(nn.Module):
     """What noise is in the image? Features of cells of 8 x 8 x 8 voxels, compared with those of the cells around: noise
     varies slowly in space, anatomy does not."""
@@ -134,7 +145,7 @@ class NoiseUNet(nn.Module):
     def shrink(self, x: Tensor, noise: Tensor) -> Tensor:
         """The residual by shrinkage alone, (N, 1, D, H, W) float32; arguments as in forward()."""
         detail, _ = split(x, self.head.weight.dtype)
-        return detail.float() - self.shrinkage(detail, noise_map(noise))
+        return detail.float() - self.shrinkage(detail, noise_map(noise) * coherence(x))
 
     def forward(self, x: Tensor, magnitude: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Find the noise and the residual that takes it away.
@@ -159,7 +170,7 @@ class NoiseUNet(nn.Module):
             pooled.append(functional.avg_pool3d(pooled[-1], 2))
         conditions = [c.to(detail.dtype) for c in pooled]
         with torch.set_grad_enabled(x.requires_grad):  # what shrinks is learned before the rest
-            removed = detail.float() - self.shrinkage(detail, maps)
+            removed = detail.float() - self.shrinkage(detail, maps * coherence(x))
         features, kept = self.head(torch.cat([detail, removed.to(detail.dtype), conditions[0]], 1)), []
         for block, down, condition in zip(self.encode, self.down, conditions, strict=False):
             kept.append(block(features, condition))

@@ -30,6 +30,7 @@ TRAINERS = {
     "mr-resolution": "DLReconLib.training.resolution:ResolutionTrainer",
     "ct-resolution": "DLReconLib.training.resolution:ResolutionTrainer",
     "ct-artifacts": "DLReconLib.training.ct_artifacts:CtArtifactTrainer",
+    "contrast": "DLReconLib.training.contrast:ContrastTrainer",
     "inpainting": "DLReconLib.training.inpainting:InpaintingTrainer",
     "inpainting-gan": "DLReconLib.training.inpainting:AdversarialTrainer",
     "us-speckle": "DLReconLib.training.restoration:RestorationTrainer",
@@ -101,10 +102,8 @@ class Trainer:
 
     def any_step(self) -> float:
         """The next step of the plan; returns its loss."""
-        done = self.step - self.plan.first_steps
-        if done < 0:
-            return self.early_step()
-        return self.train_step() if done < self.plan.steps else self.late_step()
+        steps = {"first": self.early_step, "all": self.train_step, "estimator": self.late_step}
+        return steps[self.plan.part(self.step)]()
 
     def train_step(self) -> float:
         batch = self.batch("train", self.step, self.plan.batch)
