@@ -112,7 +112,8 @@ def list_models(arguments: argparse.Namespace) -> int:
         print(json.dumps([c.to_dict() for c in cards], indent=2))
         return DONE
     for card in cards:
-        print(f"{card.id:22} {card.task:16} {','.join(card.modalities):6} {card.summary}")
+        added = "" if card.shipped else f" (in {card.folder})"
+        print(f"{card.id:22} {card.task:16} {','.join(card.modalities):6} {card.summary}{added}")
     return DONE
 
 
@@ -235,6 +236,43 @@ def worker(arguments: argparse.Namespace) -> int:
     return serve(arguments.folder, arguments.parent)
 
 
-VERBS = {"list": list_models, "show": show, "run": run, "replay": replay, "report": report, "metrics": metrics,
+def add(arguments: argparse.Namespace) -> int:
+    from DLReconLib.library import add as take_in
+
+    given = json.loads(arguments.card.read_text(encoding="utf-8")) if arguments.card else {}
+    if not isinstance(given, dict):
+        raise ValueError(f"{arguments.card}: wanted a JSON object with fields of a card")
+    added = take_in(arguments.path, given | ({"id": arguments.id} if arguments.id else {}), show_progress("auto"))
+    for warning in added.warnings:
+        print(f"dlrecon: warning: {warning}", file=sys.stderr)
+    print(f"{added.card.id} is in {added.card.folder}; it obeys: {', '.join(added.laws)}")
+    print(f"use it by name: dlrecon run IN OUT --task {added.card.task} --model {added.card.id}")
+    return DONE
+
+
+def remove(arguments: argparse.Namespace) -> int:
+    from DLReconLib.library import remove as take_out
+
+    print(f"{arguments.model} was removed from {take_out(arguments.model)}")
+    return DONE
+
+
+def export(arguments: argparse.Namespace) -> int:
+    from DLReconLib.library.exporting import export as write
+
+    said = write(arguments.model, arguments.folder, arguments.format, arguments.size)
+    print(f"{arguments.folder}: {said}")
+    return DONE
+
+
+def fetch(arguments: argparse.Namespace) -> int:
+    from DLReconLib.library.fetching import fetch as download
+
+    print(download(arguments.url, arguments.sha256, arguments.out, show_progress("auto")))
+    return DONE
+
+
+VERBS = {"add": add, "remove": remove, "export": export, "fetch": fetch,
+         "list": list_models, "show": show, "run": run, "replay": replay, "report": report, "metrics": metrics,
          "evaluate": evaluate, "train": train,
          "doctor": doctor, "demo": demo, "worker": worker, "batch": batch, "explain": explain}  # fmt: skip

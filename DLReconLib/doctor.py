@@ -11,6 +11,7 @@ from DLReconLib.dependencies.packages import State
 from DLReconLib.dependencies.packages import examine as examine_packages
 from DLReconLib.dependencies.remedies import import_remedy
 from DLReconLib.models import ModelError, list_cards
+from DLReconLib.shelves import VARIABLE, card_files, named_folders, user_folder
 
 
 def finding(what: str, ok: bool, found: object, mend: str = "", optional: bool = False) -> dict[str, Any]:
@@ -32,7 +33,8 @@ def examine() -> list[dict[str, Any]]:
     try:
         findings += [_weights(card) for card in list_cards() if card.weights]
     except ModelError as error:
-        findings.append(finding("models", False, str(error), "reinstall DLRecon"))
+        findings.append(finding("models", False, str(error), "see what it says; else reinstall DLRecon"))
+    findings += _shelves()
     findings += [_folder("temporary folder", tempfile.gettempdir()), _folder("working folder", os.getcwd())]
     return findings
 
@@ -64,8 +66,23 @@ def _weights(card: Any) -> dict[str, Any]:
     try:
         card.checked_weights()
     except ModelError as error:
-        return finding(f"weights of {card.id}", False, str(error), "reinstall DLRecon")
+        mend = "reinstall DLRecon" if card.shipped else f"dlrecon remove {card.id}, and add it again"
+        return finding(f"weights of {card.id}", False, str(error), mend, not card.shipped)
     return finding(f"weights of {card.id}", True, f"SHA-256 {card.sha256[:16]}... as in the card")
+
+
+def _shelves() -> list[dict[str, Any]]:
+    """The folders of further models."""
+    findings = []
+    for folder in (*named_folders(), user_folder()):
+        there, left = folder.is_dir(), [*folder.glob(".adding-*"), *folder.glob(".removing-*")]
+        found = f"{folder}, {len(card_files(folder))} models" if there else f"{folder}, not there"
+        mend = f"correct ${VARIABLE}"
+        if left:
+            found, mend = f"{found}, {len(left)} unfinished", f"remove {', '.join(map(str, left))}"
+        ok = not left and (there or folder == user_folder())
+        findings.append(finding("models of your own", ok, found, mend, True))
+    return findings
 
 
 def _folder(what: str, path: str) -> dict[str, Any]:

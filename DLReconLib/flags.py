@@ -137,6 +137,27 @@ def make_parser() -> argparse.ArgumentParser:
                       "the current one, kept)")  # fmt: skip
     verb.add_argument("--parent", type=int, help="end when this process does")
 
+    verb = verbs.add_parser("add", help="take in a model: no code of it is run")
+    verb.add_argument("path", type=Path, help="model folder, MONAI Bundle or ZIP archive of one, or a weight file "
+                      "(.safetensors, .pt) of a network of MONAI with --card")  # fmt: skip
+    verb.add_argument("--card", type=Path, help="JSON file: fields of a card that are missing there, or to be replaced")
+    verb.add_argument("--id", help="name it so")
+
+    verb = verbs.add_parser("remove", help="remove a model that was added")
+    verb.add_argument("model", help="its id")
+
+    verb = verbs.add_parser("export", help="a model for other programs")
+    verb.add_argument("model", help="id, or path of a card.json")
+    verb.add_argument("folder", type=Path, help="new folder to write to")
+    verb.add_argument("--format", choices=["bundle", "onnx"], required=True, help="a MONAI Bundle, or a graph in ONNX")
+    verb.add_argument("--size", type=triple, metavar="Z,Y,X", help="voxels that an ONNX graph takes at once (default: "
+                      "64,64,64)")  # fmt: skip
+
+    verb = verbs.add_parser("fetch", help="download weights, by their checksum")
+    verb.add_argument("url", help="https:// or http:// address")
+    verb.add_argument("--sha256", required=True, help="checksum of the file, 64 hexadecimal digits")
+    verb.add_argument("--out", type=Path, default=Path(), help="file or folder to write to (default: here)")
+
     verb = verbs.add_parser("demo", help="the main job on a real image, with a picture and figures")
     verb.add_argument("--out", type=Path, default=Path("dlrecon-demo"), help="folder to write to")
     return parser

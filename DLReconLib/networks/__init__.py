@@ -11,9 +11,11 @@ from typing import Any
 NETWORKS = {
     "noise-unet": "DLReconLib.networks.noise_unet:NoiseUNet",
     "slice-unet": "DLReconLib.networks.slice_unet:SliceUNet",
+    "kspace-unet": "DLReconLib.networks.kspace_unet:KspaceUNet",
     "count-unet": "DLReconLib.networks.count_unet:CountUNet",
     "monai": "DLReconLib.networks.monai_denoiser:MonaiDenoiser",
     "resolution-unet": "DLReconLib.networks.resolution_unet:ResolutionUNet",
+    "curve-net": "DLReconLib.networks.curve_net:CurveNet",
     "fill-unet": "DLReconLib.networks.fill_unet:FillUNet",
     "imported": "DLReconLib.networks.imported:Imported",
     "ct-artifact-unet": "DLReconLib.networks.ct_artifact_unet:CtArtifactUNet",
@@ -32,8 +34,14 @@ CLASSICAL = {
 
 # (image, context, **arguments) -> image: float32 (k, j, i) in the unit of the card, and Context.
 WHOLE: dict[str, str] = {
+    "lee": "DLReconLib.networks.despeckle:lee",
+    "srad": "DLReconLib.networks.despeckle:srad",
+    "gibbs-shifts": "DLReconLib.networks.kspace:gibbs_shifts",
+    "spike-filter": "DLReconLib.networks.kspace:spike_filter",
     "metal-interpolation": "DLReconLib.networks.metal:metal_interpolation",
     "polar-median": "DLReconLib.networks.rings:polar_median",
+    "clahe": "DLReconLib.networks.tone:clahe",
+    "gamma": "DLReconLib.networks.tone:gamma",
     "biharmonic": "DLReconLib.networks.filling:biharmonic",
     "median-fill": "DLReconLib.networks.filling:median_fill",
     "between-slices": "DLReconLib.networks.filling:between_slices",
