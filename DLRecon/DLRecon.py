@@ -6,7 +6,7 @@ from typing import Annotated, Union
 import numpy as np
 import slicer
 import vtk
-from DLReconPanel import choices, combos, form, methods, runs, sequences, setup, tooltips, views
+from DLReconPanel import choices, combos, explanations, form, methods, runs, sequences, setup, tooltips, views
 from DLReconPanel.results import Results
 from DLReconPanel.software import Software
 from DLReconPanel.trying import Trying
@@ -71,7 +71,10 @@ class DLReconParameterNode:
     inputVolume, outputVolume: the volume to enhance, and the one to overwrite (none: a new one).
     resultVolume: what the Result section speaks about. fade: opacity of it before the input.
     allTimePoints: work on all items where the input is one of a sequence.
-    region: whole, segment or roi. tile: side of the pieces in voxels, 0 lets the model choose.
+    artifact: of artifact reduction. budget: seconds, of a model that learns from the image itself.
+    scale: of super-resolution, auto, a factor, or "spacing" for spacingX, Y and Z (mm along i, j, k; 0: the input's).
+    thickness: of its slices in mm, 0 where the header is right. consistent: its result agrees with the input.
+    region: whole, segment, labels or roi. tile: side of the pieces in voxels, 0 lets the model choose.
     keepType: dtype "input" instead of float32. feather: width of the soft edge in mm.
     """
 
@@ -83,7 +86,16 @@ class DLReconParameterNode:
     modality: str = "auto"
     model: str = "auto"
     strength: Annotated[float, WithinRange(0.0, 1.0)] = 1.0
+    artifact: str = "auto"
+    budget: Annotated[float, WithinRange(1.0, 3600.0)] = 60.0
+    scale: str = "auto"
+    spacingX: Annotated[float, WithinRange(0.0, 50.0)] = 0.0
+    spacingY: Annotated[float, WithinRange(0.0, 50.0)] = 0.0
+    spacingZ: Annotated[float, WithinRange(0.0, 50.0)] = 0.0
+    thickness: Annotated[float, WithinRange(0.0, 50.0)] = 0.0
+    consistent: bool = True
     region: str = "whole"
+    labels: slicer.vtkMRMLLabelMapVolumeNode
     segmentation: slicer.vtkMRMLSegmentationNode
     segment: str = ""
     roi: slicer.vtkMRMLMarkupsROINode
@@ -135,6 +147,7 @@ class DLReconWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.work.timer = self._timer(qt, POLL_MS, self.work.onPoll)
         self.flickerTimer = self._timer(qt, FLICKER_MS, self.results.onFlicker)
         combos.fillFixed(self.ui)
+        self._fillTasks()
         tooltips.explain(self.ui)
         self._connectWidgets()
         for event, function in (
@@ -160,6 +173,7 @@ class DLReconWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def enter(self) -> None:
         methods.forget()
+        self._fillTasks()
         setup.forget()
         self.initializeParameterNode()
 
@@ -199,6 +213,14 @@ class DLReconWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._parameterNodeGuiTag = parameterNode.connectGui(self.ui)
             self.addObserver(parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParameters)
             self.onParameters()
+
+    def _fillTasks(self) -> None:
+        """Models may have been added; what is chosen stays."""
+        self._updating = True
+        try:
+            combos.fillTasks(self.ui.taskCombo)
+        finally:
+            self._updating = False
 
     def _timer(self, qt, milliseconds, function):
         timer = qt.QTimer()
@@ -248,11 +270,14 @@ class DLReconWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """The combo boxes whose items change are bound by hand: connectGui wants fixed ones."""
         if self._updating or self._parameterNode is None:
             return
+        task = self._parameterNode.task
         with slicer.util.NodeModify(self._parameterNode):
             for name, parameter in combos.COMBOS.items():
                 value = combos.chosen(getattr(self.ui, f"{name}Combo"))
                 if value is not None:
                     setattr(self._parameterNode, parameter, value)
+            if self._parameterNode.task != task:
+                self._parameterNode.model = "auto"  # a method does one task
 
     def onParameters(self, _caller=None, _event=None) -> None:
         """Show what the parameter node says; called on each of its changes."""
@@ -319,13 +344,15 @@ class DLReconLogic(ScriptedLoadableModuleLogic):
         :param inputVolume: scalar or vector volume node, or a sequence node of such. The volume that a sequence
             browser shows stands for its whole sequence, unless sequence=False.
         :param outputVolume: node of the same kind to overwrite, or None for a new one.
-        :param task: what is wrong with the image; `python -m DLReconLib list` names the tasks and models.
+        :param task: what is to be done; `python -m DLReconLib list` names the tasks and models.
         :param model: a model's id, or "auto" for the best known for the task and the modality.
         :param strength: 0 (nothing) to 1 (all that the model takes for noise is removed).
         :param mask: where to work: label map node, ROI node, or (segmentation node, segment ID). None: everywhere.
+            The task inpaint fills it, and wants one.
         :param wait: True waits and returns the output node; False returns a handle at once: poll() it now and then,
             then see its state, error and outputNode.
-        :param options: modality, device, tile, dtype, precision, judge, uncertainty, feather: as on the command line.
+        :param options: modality, device, tile, dtype, precision, judge, uncertainty, feather, artifact, scale,
+            spacing, thickness, consistent, budget: as on the command line.
         :raises TypeError, ValueError: a node or an option does not suit.
         :raises RuntimeError: the work failed, or an option does not suit the image; the message says why.
         """
@@ -349,7 +376,7 @@ class DLReconLogic(ScriptedLoadableModuleLogic):
         :raises ValueError: the crosshair is outside, or the input is gone.
         """
         findLibrary()
-        return runs.startExplanation(self.client(), resultVolume, views.provenanceOf(resultVolume))
+        return explanations.start(self.client(), resultVolume, views.provenanceOf(resultVolume))
 
     def installDependencies(self, wheels=None) -> None:
         """Install all that learned models need, without asking: for scripts.

@@ -5,7 +5,7 @@ import logging
 import slicer
 from slicer.i18n import tr as _
 
-from DLReconPanel import combos, runs
+from DLReconPanel import combos, methods, runs, taskOptions
 
 # -- image
 
@@ -77,14 +77,16 @@ def regionOf(parameters):
     """What the logic wants as its mask, or None for the whole image."""
     if parameters.region == "roi":
         return parameters.roi
+    if parameters.region == "labels":
+        return parameters.labels
     if parameters.region == "segment":
         ids = parameters.segmentation.GetSegmentation().GetSegmentIDs()
         return parameters.segmentation, parameters.segment if parameters.segment in ids else ids[0]
     return None
 
 
-def options(parameters):
-    """The library's options."""
+def options(parameters, card=None):
+    """The library's options. card: of the method, where it is known."""
     values = {
         "task": parameters.task,
         "model": parameters.model,
@@ -95,11 +97,9 @@ def options(parameters):
         "precision": parameters.precision,
         "dtype": "input" if parameters.keepType else "float32",
     }
-    if parameters.uncertainty:
-        values["uncertainty"] = True
-    if parameters.region != "whole":
-        values["feather"] = parameters.feather
-    return values
+    if card is not None and card.network == taskOptions.LEARNS:
+        values["budget"] = round(parameters.budget, 1)
+    return values | taskOptions.asked(parameters)
 
 
 def problem(parameters, card):
@@ -113,12 +113,19 @@ def problem(parameters, card):
         )
     if node.GetImageData() is None:
         return _("{name} holds no voxels; choose another volume.").format(name=node.GetName())
+    otherwise = "" if parameters.task == taskOptions.FILL else " " + _("Or work on the whole image.")
     if parameters.region == "segment":
         segmentation = parameters.segmentation
         if segmentation is None or not segmentation.GetSegmentation().GetNumberOfSegments():
-            return _("Choose a segmentation with a segment, or work on the whole image.")
+            return _("Choose a segmentation with a segment.") + otherwise
     if parameters.region == "roi" and parameters.roi is None:
-        return _("Choose or add a box, or work on the whole image.")
+        return _("Choose or add a box.") + otherwise
+    if parameters.region == "labels" and parameters.labels is None:
+        return _("Choose a label map.") + otherwise
     if card is None:
         return _("Choose a method.")
-    return ""
+    if methods.wantsSeries(card):
+        return _("{title} works on all frames at once: run it on a 4D file with `dlrecon run`.").format(
+            title=card.title
+        )
+    return taskOptions.problem(parameters, card)

@@ -9,6 +9,8 @@ COMBOS = {
     "task": "task",
     "modality": "modality",
     "model": "model",
+    "artifact": "artifact",
+    "scale": "scale",
     "region": "region",
     "segment": "segment",
     "device": "device",
@@ -22,24 +24,11 @@ TOOLTIP_ROLE = 3
 
 def fillFixed(ui):
     """The combo boxes whose items do not depend on the image."""
-    from DLReconLib.models import list_cards
-
-    installed = {card.task for card in list_cards()}
-    for task, name in texts.taskNames().items():
-        there = task in installed
-        ui.taskCombo.addItem(name if there else _("{name} (no model yet)").format(name=name), task)
-        if not there:
-            index = ui.taskCombo.count - 1
-            ui.taskCombo.setItemData(index, texts.taskHint(task), TOOLTIP_ROLE)
-            ui.taskCombo.setItemData(index, 0, FLAGS_ROLE)
     kinds = (
         ("auto", _("Find out")), ("MR", _("MR")), ("CT", _("CT")), ("PT", _("PET")), ("US", _("Ultrasound")),
         ("XA", _("X-ray")), ("OT", _("Something else")),
     )  # fmt: skip
     fill(ui.modalityCombo, kinds)
-    fill(ui.regionCombo, (
-        ("whole", _("Whole image")), ("segment", _("Inside a segment")), ("roi", _("Inside a box (ROI)")),
-    ))  # fmt: skip
     fill(ui.deviceCombo, (
         ("auto", _("The fastest there is")), ("cpu", _("Processor (CPU)")), ("cuda", _("NVIDIA graphics card")),
         ("mps", _("Apple graphics")),
@@ -48,6 +37,23 @@ def fillFixed(ui):
     fill(ui.precisionCombo, (
         ("auto", _("Automatic")), ("float32", _("Full (float32)")), ("bfloat16", _("Half (bfloat16)")),
     ))  # fmt: skip
+
+
+def fillTasks(combo):
+    """What users want; a task without a model is shown, with the reason why it cannot be chosen."""
+    from DLReconLib.models import list_cards
+
+    try:
+        installed = {card.task for card in list_cards()}
+    except (ValueError, OSError):  # a damaged card: the method's place will say which
+        installed = set(texts.taskNames())
+    combo.clear()
+    for task, name in texts.taskNames().items():
+        there = task in installed
+        combo.addItem(name if there else _("{name} (no model yet)").format(name=name), task)
+        if not there:
+            combo.setItemData(combo.count - 1, texts.taskHint(task), TOOLTIP_ROLE)
+            combo.setItemData(combo.count - 1, 0, FLAGS_ROLE)
 
 
 def fill(combo, items):

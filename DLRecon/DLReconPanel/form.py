@@ -6,7 +6,7 @@ Each function takes the panel (DLReconWidget): its ui, its parameters, its logic
 import slicer
 from slicer.i18n import tr as _
 
-from DLReconPanel import choices, combos, memory, methods, sequences, setup
+from DLReconPanel import choices, combos, memory, methods, sequences, setup, taskOptions
 
 CARD_WIDTH = 330  # pixels of the pictures in a model's card
 
@@ -30,8 +30,11 @@ def showMethod(panel):
     ui, parameters = panel.ui, panel.parameters
     modality, why = panel.logic.recognise(parameters.inputVolume, parameters.modality)
     try:
-        card = methods.fillModels(ui.modelCombo, parameters.task, parameters.model, modality, why)
-        ui.modelLabel.text = methods.modelSentence(card, modality)
+        artifact = parameters.artifact if parameters.task == taskOptions.CLEAN else "auto"
+        if parameters.task == taskOptions.CLEAN:
+            taskOptions.fillArtifacts(panel, modality)
+        card = methods.fillModels(ui.modelCombo, parameters.task, parameters.model, modality, why, artifact)
+        ui.modelLabel.text = methods.modelSentence(card, modality, parameters.model)
     except (ValueError, OSError) as error:  # a damaged card: the rest of the panel goes on
         card, ui.modelLabel.text = None, str(error)
     if ui.cardBrowser.visible:
@@ -41,25 +44,26 @@ def showMethod(panel):
     for name in ("device", "tile", "precision"):
         combos.select(getattr(ui, f"{name}Combo"), str(getattr(parameters, name)))
     ui.deviceCombo.enabled = ui.precisionCombo.enabled = card is not None and card.learned
-    ui.memoryLabel.text = memory.sentence(parameters.inputVolume, card, parameters.tile, parameters.precision)
+    taskOptions.show(panel, card)
+    ui.memoryLabel.text = memory.sentence(parameters, card)
     ui.setupLabel.text = setup.sentence()
     return card
 
 
 def showRegion(panel):
     ui, parameters = panel.ui, panel.parameters
+    combos.refill(ui.regionCombo, taskOptions.regions(parameters.task))
     combos.select(ui.regionCombo, parameters.region)
     choices.fillSegments(ui.segmentCombo, parameters.segmentation, parameters.segment)
-    segment, roi = parameters.region == "segment", parameters.region == "roi"
-    for name, visible in (
-        ("segmentation", segment),
-        ("segment", segment),
-        ("roi", roi),
-        ("feather", segment or roi),
+    soft = parameters.region != "whole" and parameters.task != taskOptions.FILL
+    for label, field, visible in (
+        (ui.segmentationLabel, ui.segmentationSelector, parameters.region == "segment"),
+        (ui.segmentLabel, ui.segmentCombo, parameters.region == "segment"),
+        (ui.labelsLabel, ui.labelsSelector, parameters.region == "labels"),
+        (ui.roiLabel, ui.roiSelector, parameters.region == "roi"),
+        (ui.featherLabel, ui.featherSpinBox, soft),
     ):
-        field = {"segment": "segmentCombo", "feather": "featherSpinBox"}.get(name, f"{name}Selector")
-        getattr(ui, field).visible = visible
-        getattr(ui, f"{name}Label").visible = visible
+        label.visible = field.visible = visible
 
 
 def showState(panel):
@@ -74,6 +78,9 @@ def showState(panel):
     hasViews = slicer.app.layoutManager() is not None
     ui.previewButton.enabled = ui.compareButton.enabled = hasViews and not busy and not problem
     ui.closeGalleryButton.visible = panel.trying.finished
-    ui.tryLabel.text = _("On a few slices around the red view: seconds, not minutes.")
+    text = _("On a few slices around the red view: seconds, not minutes.")
+    if panel.card is not None and not panel.card.tile and parameters.task != taskOptions.ENLARGE:
+        text += " " + _("This method looks at the whole image: it may answer a little differently there.")
+    ui.tryLabel.text = text
     for name in ("imageCollapsible", "methodCollapsible"):
         getattr(ui, name).enabled = not busy

@@ -1,13 +1,10 @@
 """Try it first: a slab around the current slice, by one or several methods, side by side."""
 
-from dataclasses import dataclass, field
-from typing import Any
-
 import numpy as np
 import slicer
 import vtk
 
-from DLReconPanel import regions
+from DLReconPanel import ranking, regions
 
 LAYOUT = 3877  # first number of the layouts; Slicer's own are below 1000
 VIEW = "DLReconTry"
@@ -15,26 +12,7 @@ SLICES = 24
 FEWEST = 9
 SIDE = 256  # voxels across the slab
 VOXELS = 350_000  # a slab of this size takes seconds, not minutes
-ALIKE = 0.3  # of the noise: estimates of the error that are closer say nothing
-WHITE = 0.75  # noise whose finest details are at least this strong is white; CT's and resampled images' is not
 ATTRIBUTE = "DLRecon.Preview"
-
-
-@dataclass
-class Entry:
-    """One method's answer. state: waiting, running, done, failed or cancelled."""
-
-    model: str
-    title: str
-    job: Any = None
-    state: str = "waiting"
-    error: str = ""
-    node: Any = None
-    provenance: dict = field(default_factory=dict)
-    noise: float | None = None
-    sharpness: float | None = None
-    learned: bool = False
-    errorLeft: float | None = None
 
 
 def slabBox(volumeNode, sliceNode=None):
@@ -79,7 +57,8 @@ class Gallery:
         mask = None if region is None else regions.maskOf(region, volumeNode).crop(box)
         if mask is not None and not mask.array.any():
             raise ValueError("the region does not touch the slice that is shown; scroll to it, or preview the whole")
-        self.entries = [Entry(card.id, card.title, learned=card.learned) for card in cards]
+        self.task = options["task"]
+        self.entries = [ranking.Entry(card.id, card.title, learned=card.learned) for card in cards]
         for entry in self.entries:
             entry.job = client.submit(self.source, mask=mask, **(options | {"model": entry.model}))
 
@@ -109,7 +88,7 @@ class Gallery:
             if entry.state in ("waiting", "running"):
                 self._take(entry)
         if self.finished and any(entry.state == "done" for entry in self.entries):
-            self._rank()
+            self.entries = ranking.ordered(self.entries, self.task)
             self.show()
         return not self.finished
 
@@ -137,8 +116,6 @@ class Gallery:
         self._nodes, self.original = [], None
 
     def _take(self, entry):
-        from DLReconLib.quality.ranking import error_left
-
         job = entry.job
         entry.state = {"queued": "waiting"}.get(job.state, job.state)
         if job.state == "failed":
@@ -146,29 +123,7 @@ class Gallery:
         if job.state != "done":
             return
         entry.provenance = job.result.provenance
-        figures = entry.provenance.get("figures") or {}
-        before, after = figures.get("before") or {}, figures.get("after") or {}
-        noise, white = before.get("noise_sigma"), before.get("noise_white") or 0.0
-        if noise and white > WHITE * noise:
-            noise = white  # holds less of the anatomy's texture
-        if noise and after.get("noise_sigma") is not None:
-            entry.noise = after["noise_sigma"] / noise
-            left = error_left(self.source.array, job.result.volume.array, noise, after["noise_sigma"])
-            entry.errorLeft = left / noise
-        entry.sharpness = after.get("sharpness")
-
-    def _rank(self):
-        """The least error first. Estimates without a reference do not tell close ones apart (see ranking.error_left):
-        among those, learned methods come first, whose gain was measured against the truth. Failures come last."""
-        known = [entry.errorLeft for entry in self.entries if entry.errorLeft is not None]
-        best = min(known) if known else 0.0
-
-        def key(entry):
-            left = np.inf if entry.errorLeft is None else entry.errorLeft
-            close = left <= best + ALIKE
-            return entry.state != "done", not close, not (close and entry.learned), left
-
-        self.entries = sorted(self.entries, key=key)
+        ranking.measure(entry, self.source, job.result.volume)
 
     def show(self):
         """Volume nodes and a layout with one view each; without a window, only the nodes."""
@@ -197,7 +152,8 @@ class Gallery:
 
         node = mrml.new_output_node(self.volumeNode, name)
         self._nodes.append(node)
-        mrml.write_to_node(volume, node, self.volumeNode)
+        rescaled = self.task == "contrast" and volume is not self.source
+        mrml.write_to_node(volume, node, self.volumeNode, rescaled=rescaled)
         node.SetName(name)
         for one in (node, node.GetDisplayNode()):
             one.SetSaveWithScene(False)

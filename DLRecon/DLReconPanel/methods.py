@@ -21,17 +21,37 @@ def forget():
     recommended.cache_clear()
 
 
-def fillModels(combo, task, wanted, modality, why):
-    """All methods of a task, the recommended one first. Gives the card that is chosen, or None."""
-    cards = cardsOf(task)
-    best = recommended(task, modality, why)
+def suits(card, modality):
+    return modality in card.modalities or "*" in card.modalities
+
+
+def wantsSeries(card):
+    """Whether it works on all frames of a time series at once. The worker of the panel gets one volume at a time."""
+    from DLReconLib.networks import SERIES
+
+    return card.network in SERIES
+
+
+def artifactsOf(modality):
+    """The kinds of artifacts that some model removes from such images; all of them where it is unknown which."""
+    cards = cardsOf("artifact-reduction")
+    kinds = [kind for card in cards if not modality or suits(card, modality) for kind in card.artifacts]
+    return list(dict.fromkeys(kinds))
+
+
+def fillModels(combo, task, wanted, modality, why, artifact="auto"):
+    """All methods of a task, the recommended one first. Gives the card that is chosen, or None.
+
+    :param artifact: only methods that remove it are offered.
+    """
+    cards = [card for card in cardsOf(task) if artifact == "auto" or artifact in card.artifacts]
+    best = recommended(task, modality, why, artifact)
     missing = setup.missingForLearned()
-    items = []
-    if best is not None:
-        items.append(("auto", _("Recommended: {title}").format(title=best.title)))
+    items = [("auto", _("Recommended: {title}").format(title=best.title) if best else _("Choose..."))]
     for card in cards:
         kinds = ", ".join(card.modalities).replace("*", _("any image"))
         note = _("needs PyTorch") if card.learned and missing else kinds
+        note = _("command line only") if wantsSeries(card) else note
         items.append((card.id, f"{card.title} ({note})"))
     combos.refill(combo, items)
     if combo.findData(wanted) < 0 and wanted != "auto":
@@ -40,26 +60,30 @@ def fillModels(combo, task, wanted, modality, why):
     combos.select(combo, wanted)
     if wanted == "auto":
         return best
-    return next((card for card in cards if card.id == wanted), None)
+    return next((card for card in cardsOf(task) if card.id == wanted), None)
 
 
 @functools.lru_cache(maxsize=64)
-def recommended(task, modality, why):
-    """What model="auto" will take."""
-    cards = cardsOf(task)
+def recommended(task, modality, why, artifact="auto"):
+    """What model="auto" will take, or None: models of one's own are never taken without being asked for, and what was
+    made for another kind of image is no recommendation."""
+    cards = [c for c in cardsOf(task) if c.shipped and (artifact == "auto" or artifact in c.artifacts)]
+    if not cards:
+        return None
     try:
         from DLReconLib.pipeline import Options, choose_model
 
-        return choose_model(Options(task=task), modality, why)[0] if cards else None
+        best = choose_model(Options(task=task, artifact=artifact), modality, why)[0]
     except ImportError:
-        return next((c for c in cards if modality in c.modalities), cards[-1] if cards else None)
+        best = next((c for c in cards if modality in c.modalities), cards[-1])
+    return best if not modality or suits(best, modality) else None
 
 
-def modelSentence(card, modality):
+def modelSentence(card, modality, wanted="auto"):
     if card is None:
-        return _("This method is not installed.")
+        return _("Nothing is recommended here.") if wanted == "auto" else _("This method is not installed.")
     text = card.summary
-    if modality and modality not in card.modalities and "*" not in card.modalities:
+    if modality and not suits(card, modality):
         text += " " + _("It is made for {made}, not for {got}: do not trust the result.").format(
             made=", ".join(card.modalities), got=modality
         )
@@ -72,6 +96,8 @@ def comparable(parameters, logic):
 
     modality, _why = logic.recognise(parameters.inputVolume, parameters.modality)
     cards = list_cards(parameters.task, modality or None)
+    if parameters.task == "artifact-reduction" and parameters.artifact != "auto":
+        cards = [card for card in cards if parameters.artifact in card.artifacts]
     if setup.missingForLearned():
         cards = [card for card in cards if not card.learned]
-    return sorted(cards, key=lambda card: (card.learned, card.id))
+    return sorted((card for card in cards if not wantsSeries(card)), key=lambda card: (card.learned, card.id))

@@ -5,7 +5,7 @@ import json
 import slicer
 from slicer.i18n import tr as _
 
-from DLReconPanel import choices, runs, sequences, texts, views
+from DLReconPanel import choices, runs, sequences, taskOptions, texts, tooltips, views
 
 
 class Results:
@@ -30,20 +30,32 @@ class Results:
         ui.resultCollapsible.text = _("Result: {name}").format(name=node.GetName())
         ui.trustLabel.text, ui.reasonsLabel.text = texts.trustHtml(provenance, ui.reasonsButton.checked)
         ui.figuresLabel.text = texts.figuresHtml(provenance)
-        for label in (ui.reasonsLabel, ui.figuresLabel):
+        ui.foundLabel.text = texts.foundHtml(provenance)
+        for label in (ui.reasonsLabel, ui.figuresLabel, ui.foundLabel):
             label.visible = bool(label.text)
         ui.tableButton.enabled = bool(texts.figureRows(provenance))
-        hasInput = node.GetNodeReference(runs.INPUT_ROLE) is not None
-        for button in (
-            ui.showButton,
-            ui.residualButton,
-            ui.scriptButton,
-            ui.explainButton,
-            ui.fadeSlider,
-            ui.flickerButton,
-        ):
-            button.enabled = hasInput
+        self._showButtons(node, provenance["options"]["task"])
         views.setFade(node, self.panel.parameters.fade)
+
+    def _showButtons(self, node, task):
+        """What can be made of this result; what cannot says why in its tooltip."""
+        ui = self.panel.ui
+        gone = (
+            "" if node.GetNodeReference(runs.INPUT_ROLE) is not None else _("The input is not in the scene any more.")
+        )
+        reasons = {
+            "showButton": gone,
+            "scriptButton": gone,
+            "fadeSlider": gone,
+            "flickerButton": gone,
+            "residualButton": gone or taskOptions.residualMissing(task),
+            "explainButton": gone or taskOptions.explanationMissing(task),
+        }
+        ui.residualButton.text = taskOptions.residualWords(task)[0]
+        for name, why in reasons.items():
+            widget = getattr(ui, name)
+            widget.enabled = not why
+            widget.toolTip = why or tooltips.RESULT[name]()
 
     def deliver(self, run):
         """A run is done: its result is shown over its input."""
@@ -68,6 +80,9 @@ class Results:
         uncertainty = node.GetNodeReference(runs.UNCERTAINTY_ROLE)
         if uncertainty is not None:
             text += " " + _("{name} shows where it may be wrong.").format(name=uncertainty.GetName())
+        invented = node.GetNodeReference(runs.INVENTED_ROLE)
+        if invented is not None:
+            text += " " + _("{name} marks the voxels that were invented.").format(name=invented.GetName())
         panel.say(text)
 
     def onFlickerToggled(self, checked):
@@ -87,11 +102,11 @@ class Results:
         self.panel.parameters.fade = 0.0 if self.panel.parameters.fade > 0.5 else 1.0
 
     def onResidual(self, _checked=False):
-        with self.panel.work.attempt(_("What was removed could not be shown:")):
+        with self.panel.work.attempt(_("The difference could not be shown:")):
             node = views.residualNode(self.node)
             slicer.util.setSliceViewerLayers(background=node, foreground=None)
-            text = _("{name}: what looks like noise was noise; where you see anatomy, too much was removed.")
-            self.panel.say(text.format(name=node.GetName()))
+            task = views.provenanceOf(self.node)["options"]["task"]
+            self.panel.say(taskOptions.residualWords(task)[1].format(name=node.GetName()))
 
     def onShow(self, _checked=False):
         """Back from the residual or a map to the result over its input."""

@@ -2,8 +2,9 @@
 
 import logging
 import time
+from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
 import slicer
 
 from DLReconPanel import regions, sequences
@@ -11,9 +12,19 @@ from DLReconPanel import regions, sequences
 INPUT_ROLE = "DLRecon.input"
 MASK_ROLE = "DLRecon.mask"
 UNCERTAINTY_ROLE = "DLRecon.uncertainty"
+INVENTED_ROLE = "DLRecon.invented"
 SEGMENT = "DLRecon.segment"
-COLOURS = ("vtkMRMLColorTableNodeFileColdToHotRainbow.txt", "vtkMRMLColorTableNodeRainbow")
 FINISHED = ("done", "failed", "cancelled")
+
+
+@dataclass(frozen=True)
+class Part:
+    """Of a Result, all but its source: of many volumes, only what is to be written is kept."""
+
+    volume: Any
+    provenance: dict
+    uncertainty: Any = None
+    invented: Any = None
 
 
 class Run:
@@ -26,8 +37,7 @@ class Run:
 
     def __init__(self, client, source, count, read, options, write, isValid, verb="run"):
         """:param read: function of the item's number that gives (Volume, mask or None).
-        :param write: function of [(Volume, uncertainty or None, provenance)] that puts them into the scene and
-            gives the output node.
+        :param write: function of [Part] that puts them into the scene and gives the output node.
         :param isValid: function that tells whether the run still makes sense (its input is in the scene).
         """
         self.client, self.source, self.count = client, source, count
@@ -44,7 +54,7 @@ class Run:
 
     @property
     def provenance(self):
-        return self._results[0][2] if self._results else None
+        return self._results[0].provenance if self._results else None
 
     @property
     def fraction(self):
@@ -112,7 +122,7 @@ class Run:
         return self.client.submit(volume, mask=mask, **self._options)
 
     def _take(self, result):
-        self._results.append((result.volume, result.uncertainty, result.provenance))
+        self._results.append(Part(result.volume, result.provenance, result.uncertainty, result.invented))
         self._lastDone = time.monotonic()
         try:
             if len(self._results) < self.count:
@@ -153,7 +163,6 @@ def startVolume(client, inputVolume, outputVolume, region, options):
         return mrml.volume_from_node(inputVolume), mask
 
     def write(results):
-        (volume, uncertainty, provenance) = results[0]
         made = []
         try:
             node = outputVolume if isIn(outputVolume) else None
@@ -161,14 +170,7 @@ def startVolume(client, inputVolume, outputVolume, region, options):
                 name = f"{inputVolume.GetName()} {options.get('task', 'denoise')}"
                 node = mrml.new_output_node(inputVolume, name)
                 made.append(node)
-            rescaled = options.get("task") in ("contrast",)
-            mrml.write_to_node(volume, node, inputVolume, provenance=provenance, rescaled=rescaled)
-            node.SetNodeReferenceID(UNCERTAINTY_ROLE, None)
-            if uncertainty is not None:
-                extra = mrml.new_output_node(inputVolume, f"{node.GetName()} uncertainty")
-                made.append(extra)
-                mrml.write_to_node(uncertainty, extra, inputVolume, rescaled=True)
-                node.SetNodeReferenceID(UNCERTAINTY_ROLE, extra.GetID())
+            _writeResult(results[0], node, inputVolume, made)
             remember(node, inputVolume, region)
         except Exception:
             for extra in made:
@@ -177,6 +179,35 @@ def startVolume(client, inputVolume, outputVolume, region, options):
         return node
 
     return Run(client, inputVolume, 1, read, options, write, lambda: isIn(inputVolume))
+
+
+def _writeResult(part, node, inputVolume, made):
+    """The voxels and what belongs to them: nodes of their own, referenced by the result's. made: gets new nodes."""
+    from DLReconLib import mrml
+
+    rescaled = part.provenance["options"]["task"] == "contrast"
+    mrml.write_to_node(part.volume, node, inputVolume, provenance=part.provenance, rescaled=rescaled)
+    for role, volume, word in (
+        (UNCERTAINTY_ROLE, part.uncertainty, "uncertainty"),
+        (INVENTED_ROLE, part.invented, "invented"),
+    ):
+        node.SetNodeReferenceID(role, None)
+        if volume is None:
+            continue
+        name = f"{node.GetName()} {word}"
+        if role == INVENTED_ROLE:
+            scene = node.GetScene()
+            extra = scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", scene.GetUniqueNameByString(name))
+            made.append(extra)
+            # Not as a copy of the input: labels have no unit, window or DICOM attributes.
+            mrml.write_to_node(volume, extra)
+            extra.SetAndObserveTransformNodeID(node.GetTransformNodeID())
+            mrml._place_in_study(node, extra)
+        else:
+            extra = mrml.new_output_node(inputVolume, name)
+            made.append(extra)
+            mrml.write_to_node(volume, extra, inputVolume, rescaled=True)
+        node.SetNodeReferenceID(role, extra.GetID())
 
 
 def startSequence(client, sequence, browser, outputNode, region, options):
@@ -199,7 +230,7 @@ def startSequence(client, sequence, browser, outputNode, region, options):
         return mrml.volume_from_node(item), None if region is None else regions.maskOf(region, item)
 
     def write(results):
-        volumes, _uncertainties, provenances = zip(*results, strict=True)
+        volumes, provenances = [part.volume for part in results], [part.provenance for part in results]
         made = slicer.vtkMRMLSequenceNode()
         sequences.fill(made, sequence, volumes, provenances)
         if isIn(outputNode):
@@ -215,52 +246,6 @@ def startSequence(client, sequence, browser, outputNode, region, options):
         return made
 
     return Run(client, sequence, count, read, options, write, lambda: isIn(sequence))
-
-
-def startExplanation(client, resultVolume, provenance):
-    """A Run whose output is a map of what the result at the crosshair depends on, coloured, over the result."""
-    from DLReconLib import mrml
-
-    source = resultVolume.GetNodeReference(INPUT_ROLE)
-    if source is None:
-        raise ValueError(f"{resultVolume.GetName()}: the volume it was made from is not in the scene any more")
-    volume = mrml.volume_from_node(source)
-    crosshair = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
-    place = np.linalg.inv(regions.ijkToWorld(source)) @ [*(crosshair.GetCrosshairRAS() if crosshair else (0, 0, 0)), 1]
-    point = [int(n) for n in np.rint(place[:3])]
-    shape = volume.array.shape[2::-1]
-    if not all(0 <= p < n for p, n in zip(point, shape, strict=True)):
-        raise ValueError(
-            f"the crosshair is not in {source.GetName()}; hold Shift and move the mouse over the image to place it"
-        )
-    from DLReconLib.models import find_card
-
-    options = {
-        "point": point,
-        "method": "gradient" if find_card(provenance["model"]["id"]).learned else "occlusion",
-        "task": provenance["options"]["task"],
-        "model": provenance["model"]["id"],
-        "modality": provenance.get("modality", {}).get("used") or "auto",
-    }
-
-    def write(results):
-        explained = results[0][0]
-        node = mrml.new_output_node(source, f"{resultVolume.GetName()} explained")
-        try:
-            mrml.write_to_node(explained, node, source, rescaled=True)
-            display = node.GetDisplayNode()
-            colours = next((one for one in COLOURS if slicer.mrmlScene.GetNodeByID(one)), None)
-            display.SetAndObserveColorNodeID(colours)
-            limit = float(np.percentile(np.abs(explained.array), 99.9)) or 1.0
-            display.SetAutoWindowLevel(False)
-            display.SetWindowLevelMinMax(min(0.0, -limit if explained.array.min() < 0 else 0.0), limit)
-            slicer.util.setSliceViewerLayers(background=resultVolume, foreground=node, foregroundOpacity=0.5)
-        except Exception:
-            node.GetScene().RemoveNode(node)
-            raise
-        return node
-
-    return Run(client, source, 1, lambda _n: (volume, None), options, write, lambda: isIn(source), verb="explain")
 
 
 def checkVolume(node):

@@ -8,6 +8,12 @@ from slicer.i18n import tr as _
 from DLReconPanel import runs
 
 LIGHTS = {"green": "#2e9e3f", "amber": "#e09a00", "red": "#d0342c"}
+# Of the library's options; pipeline.Options itself needs packages that Slicer may lack.
+DEFAULTS = {
+    "modality": "auto", "device": "auto", "tile": None, "dtype": "float32", "precision": "auto", "judge": True,
+    "uncertainty": False, "feather": 0.0, "artifact": "auto", "budget": 60.0, "scale": None, "spacing": None,
+    "thickness": None, "consistent": True,
+}  # fmt: skip
 FIGURES = ("noise_sigma", "snr", "sharpness", "contrast")
 
 
@@ -25,11 +31,10 @@ def taskNames():
 def taskHint(task):
     """Why a task without a model cannot be chosen."""
     return {
-        "super-resolution": _("No model for this is installed yet. Thick slices stay thick."),
-        "artifact-reduction": _("No model for this is installed yet. Metal and motion artifacts stay."),
-        "contrast": _("No model for this is installed yet. Window and level change the display without a model."),
-        "inpaint": _("No model for this is installed yet."),
-    }.get(task, _("No model for this is installed yet."))
+        "super-resolution": _("No model for this is installed. Thick slices stay thick."),
+        "artifact-reduction": _("No model for this is installed. Metal and motion artifacts stay."),
+        "contrast": _("No model for this is installed. Window and level change the display without a model."),
+    }.get(task, _("No model for this is installed."))
 
 
 def figureNames():
@@ -39,6 +44,10 @@ def figureNames():
         "sharpness": _("Sharpness (cycles/mm)"),
         "contrast": _("Contrast"),
     }
+
+
+def lightNames():
+    return {"green": _("Green"), "amber": _("Amber"), "red": _("Red")}
 
 
 def trustHtml(provenance, everything=False):
@@ -55,8 +64,7 @@ def trustHtml(provenance, everything=False):
         "red": _("do not rely on this result"),
     }
     light = trust["light"]
-    names = {"green": _("Green"), "amber": _("Amber"), "red": _("Red")}
-    heading = f"{_dot(light)} <b>{names[light]}</b>: {words[light]}"
+    heading = f"{_dot(light)} <b>{lightNames()[light]}</b>: {words[light]}"
     order = {"red": 0, "amber": 1, "green": 2}
     reasons = sorted(trust.get("reasons", []), key=lambda reason: order.get(reason.get("light"), 3))
     shown = [r for r in reasons if everything or r.get("light") in ("red", "amber")]
@@ -90,6 +98,20 @@ def figuresHtml(provenance):
     return f"<table cellspacing='2'>{head}{body}</table>"
 
 
+def foundHtml(provenance):
+    """What the method found out about the image, in a line; "" where it told nothing that is short enough."""
+    parts = []
+    for name, value in (provenance.get("found") or {}).items():
+        if isinstance(value, (list, tuple)) and all(isinstance(v, (str, int, float)) for v in value) and len(value) < 9:
+            value = ", ".join(f"{v:.3g}" if isinstance(v, float) else str(v) for v in value) or _("nothing")
+        elif isinstance(value, float):
+            value = f"{value:.3g}"
+        elif not isinstance(value, (str, int)) or len(str(value)) > 80:
+            continue
+        parts.append(f"{html.escape(str(name).replace('_', ' '))}: {html.escape(str(value))}")
+    return "" if not parts else _("Found: {what}").format(what="; ".join(parts))
+
+
 def _number(value):
     return "&ndash;" if value is None else f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
 
@@ -116,8 +138,6 @@ def scriptOf(node, provenance):
     modality = provenance.get("modality", {}).get("used")
     if options.get("modality") == "auto" and modality:
         options["modality"] = modality
-    defaults = {"device": "auto", "tile": None, "dtype": "float32", "precision": "auto", "judge": True,
-                "uncertainty": False, "feather": 0.0, "modality": "auto"}  # fmt: skip
     lines = [
         "import slicer",
         "from DLRecon import DLReconLogic",
@@ -132,7 +152,7 @@ def scriptOf(node, provenance):
         arguments.append(f"mask=(region, {segment!r})" if segment else "mask=region")
     for name, value in options.items():
         value = tuple(value) if isinstance(value, list) else value
-        if name not in defaults or value != defaults[name]:
+        if name not in DEFAULTS or value != DEFAULTS[name]:
             arguments.append(f"{name}={value!r}")
     lines.append("outputVolume = DLReconLogic().process(")
     lines.append("    inputVolume,")

@@ -3,23 +3,32 @@
 from slicer.i18n import tr as _
 
 
-def explain(ui):
-    """Tooltips from the command line's help, so that both say the same."""
+def of(option):
+    """The sentence of the command line's help, so that both say the same."""
     from DLReconLib.help import HELP
 
-    of = {
+    return _(HELP[option][0].upper() + HELP[option][1:])
+
+
+def explain(ui):
+    """Put them on all controls."""
+    options = {
         "task": ui.taskCombo, "modality": ui.modalityCombo, "model": ui.modelCombo, "strength": ui.strengthSlider,
         "feather": ui.featherSpinBox, "device": ui.deviceCombo, "tile": ui.tileCombo, "dtype": ui.keepTypeCheckBox,
-        "precision": ui.precisionCombo, "uncertainty": ui.uncertaintyCheckBox,
+        "precision": ui.precisionCombo, "uncertainty": ui.uncertaintyCheckBox, "artifact": ui.artifactCombo,
+        "scale": ui.scaleCombo, "thickness": ui.thicknessSpinBox, "consistent": ui.consistentCheckBox,
+        "budget": ui.budgetSpinBox,
     }  # fmt: skip
-    for name, widget in of.items():
-        text = HELP[name]
-        widget.toolTip = _(text[0].upper() + text[1:])
+    for name, widget in options.items():
+        widget.toolTip = of(name)
+    for axis in "XYZ":
+        getattr(ui, f"spacing{axis}SpinBox").toolTip = of("spacing")
     others = {
         ui.inputSelector: _("The volume to enhance. It is not changed."),
         ui.outputSelector: _("Where the result goes: a new volume, or one to overwrite."),
         ui.allTimePointsCheckBox: _("Work on the whole sequence, not only on the time point that is shown."),
         ui.regionCombo: _("Only there is anything changed."),
+        ui.labelsSelector: _("Only where this label map is not 0 is anything changed."),
         ui.segmentationSelector: _("The segmentation that holds the segment."),
         ui.segmentCombo: _("Only inside this segment is anything changed."),
         ui.roiSelector: _("Only inside this box is anything changed."),
@@ -31,14 +40,20 @@ def explain(ui):
         ui.wheelsButton: _("Install without the internet, from a folder of wheel files."),
         ui.logButton: _("The messages of the process that does the work."),
         ui.reasonsButton: _("All that was checked, and what was found."),
-        ui.fadeSlider: _("0 shows the input, 1 the result."),
-        ui.flickerButton: _("Show input and result in turn."),
-        ui.showButton: _("Show the result over its input in the slice views again."),
-        ui.residualButton: _("Add a volume with input minus result: it should look like noise."),
-        ui.explainButton: _("Add a map of what the result at the crosshair depends on (Shift and mouse move it)."),
         ui.tableButton: _("Add a table node with the figures before and after."),
-        ui.scriptButton: _("Copy the Python lines that make exactly this result again."),
+        ui.plotButton: _("Plot sharpness (MTF) and noise power (NPS) by frequency, before and after."),
         ui.reportButton: _("Write a page with pictures, figures and the record of the result."),
     }
     for widget, text in others.items():
         widget.toolTip = text
+
+
+# Of buttons that may be disabled, which then say why instead.
+RESULT = {
+    "fadeSlider": lambda: _("0 shows the input, 1 the result."),
+    "flickerButton": lambda: _("Show input and result in turn."),
+    "showButton": lambda: _("Show the result over its input in the slice views again."),
+    "residualButton": lambda: _("Add a volume with the difference of input and result."),
+    "explainButton": lambda: _("Add a map of what the result at the crosshair depends on (Shift and mouse move it)."),
+    "scriptButton": lambda: _("Copy the Python lines that make exactly this result again."),
+}

@@ -2,7 +2,7 @@
 
 from slicer.i18n import tr as _
 
-from DLReconPanel import choices, gallery, methods
+from DLReconPanel import choices, gallery, methods, ranking
 
 
 class Trying:
@@ -29,7 +29,7 @@ class Trying:
             if not panel.work.ready():
                 return
             parameters = panel.parameters
-            options = choices.options(parameters)
+            options = choices.options(parameters, panel.card)
             options.pop("uncertainty", None)  # takes too long for a look
             self.gallery = gallery.Gallery(
                 panel.logic.client(), parameters.inputVolume, cards, options, choices.regionOf(parameters), self.take
@@ -39,15 +39,12 @@ class Trying:
     def show(self):
         """The answers are there."""
         ui, entries = self.panel.ui, self.gallery.entries
-        fillTable(ui.galleryTable, entries)
+        fillTable(ui.galleryTable, entries, self.gallery.task)
         ui.galleryTable.visible = len(entries) > 1
         failed = [e for e in entries if e.state == "failed"]
         text = ""
         if len(entries) > 1:
-            text = _(
-                "Click a picture or a row to take that method. The error is an estimate, in percent of the noise; "
-                "methods within {n} points of the least count as equal, and learned ones come first among them."
-            ).format(n=round(100 * gallery.ALIKE))
+            text = ranking.sentence(self.gallery.task)
         if failed:
             text += " " + "; ".join(f"{e.title}: {e.error.splitlines()[0]}" for e in failed)
         ui.galleryLabel.text = text
@@ -86,27 +83,22 @@ class Trying:
             self.gallery = None
 
 
-def fillTable(table, entries):
+def fillTable(table, entries, task):
     """One row a method, the best first."""
     import qt
 
-    heads = [_("Method"), _("Noise left"), _("Sharpness"), _("Error left")]
+    columns = ranking.columns(task)
     table.setRowCount(len(entries))
-    table.setColumnCount(len(heads))
-    table.setHorizontalHeaderLabels(heads)
+    table.setColumnCount(1 + len(columns))
+    table.setHorizontalHeaderLabels([_("Method"), *(heading for heading, _text in columns)])
     table.verticalHeader().setVisible(True)
     for row, entry in enumerate(entries):
-        sharpness = "" if entry.sharpness is None else f"{entry.sharpness:.2f} /mm"
-        cells = [entry.title, percent(entry.noise), sharpness, percent(entry.errorLeft)]
+        cells = [entry.title, *(text(entry) for _heading, text in columns)]
         if entry.state != "done":
-            cells[1:] = [_("failed"), "", ""]
+            cells[1:] = [_("failed"), *("" for _column in columns[1:])]
         for column, text in enumerate(cells):
             item = qt.QTableWidgetItem(text)
-            item.setToolTip(entry.error or _("Compared with the input; the error is estimated without a reference."))
+            item.setToolTip(entry.error or _("Compared with the input; nothing is measured against the truth."))
             table.setItem(row, column, item)
     table.resizeColumnsToContents()
     table.setMinimumHeight(30 + 30 * min(len(entries), 7))
-
-
-def percent(value):
-    return "" if value is None else f"{100 * value:.0f} %"

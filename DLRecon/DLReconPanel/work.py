@@ -42,7 +42,7 @@ class Work:
                 mask=choices.regionOf(parameters),
                 sequence=parameters.allTimePoints,
                 wait=False,
-                **choices.options(parameters),
+                **choices.options(parameters, panel.card),
             )  # fmt: skip
             self.begin()
 
