@@ -29,6 +29,8 @@ from DLReconLib.training.plans import Plan
 TRAINERS = {
     "mr-resolution": "DLReconLib.training.resolution:ResolutionTrainer",
     "ct-resolution": "DLReconLib.training.resolution:ResolutionTrainer",
+    "mr-artifacts": "DLReconLib.training.restoration:RestorationTrainer",
+    "mr-bias": "DLReconLib.training.bias:BiasTrainer",
     "ct-artifacts": "DLReconLib.training.ct_artifacts:CtArtifactTrainer",
     "contrast": "DLReconLib.training.contrast:ContrastTrainer",
     "inpainting": "DLReconLib.training.inpainting:InpaintingTrainer",
@@ -294,7 +296,7 @@ def write_model(trainer: Trainer, template: Path) -> None:
 
 
 def plot_log(work: Path) -> None:
-    """log.csv as log.png: training loss and validation gain over the steps."""
+    """log.csv as log.png: training loss and the first figure of validation over the steps."""
     from matplotlib.figure import Figure
 
     with (work / "log.csv").open() as file:
@@ -302,7 +304,8 @@ def plot_log(work: Path) -> None:
     steps = [int(r["step"]) for r in rows]
     figure = Figure(figsize=(7, 5), layout="constrained")
     axes = figure.subplots(2, 1, sharex=True)
-    names = {"loss": "training loss", "validation_psnr_gain_db": "validation PSNR gain (dB)"}
+    first = list(rows[0])[4]
+    names = {"loss": "training loss", first: first.replace("_", " ")}
     for axis, (name, title) in zip(axes, names.items(), strict=True):
         axis.plot(steps, [float(r[name]) for r in rows])
         axis.set_ylabel(title)
