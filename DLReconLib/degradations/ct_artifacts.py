@@ -22,6 +22,7 @@ METALS = {
     "cobalt-chrome": np.array([1.700, 0.741, 0.3230]),
     "amalgam": np.array([9.0, 4.1, 3.6]),
 }
+METAL_KINDS = ("hip", "screws", "rods", "fillings")
 EFFECTIVE = 0.0193  # water per mm, what 1 means
 BONE_FROM = 1.2
 
@@ -94,8 +95,10 @@ def rings(shape: tuple[int, int], centre: tuple[float, float], rng: np.random.Ge
     return (pattern / (np.std(pattern) + 1e-9)).astype(np.float32)
 
 
-def metal_shape(shape: tuple[int, int], body: Array, pixel_mm: float, rng: np.random.Generator) -> Array:
-    """Share of metal in each pixel (j, i): a hip, screws, wires, rods or fillings somewhere in the body (bool)."""
+def metal_shape(
+    shape: tuple[int, int], body: Array, pixel_mm: float, rng: np.random.Generator, kind: str | None = None
+) -> Array:
+    """Share of metal in each pixel (j, i): something of METAL_KINDS somewhere in the body (j, i) bool."""
     inside = np.argwhere(ndimage.binary_erosion(body, iterations=4))
     inside = inside if len(inside) else np.argwhere(body)
     j, i = np.meshgrid(*(np.arange(n, dtype=np.float32) for n in shape), indexing="ij")
@@ -109,7 +112,8 @@ def metal_shape(shape: tuple[int, int], body: Array, pixel_mm: float, rng: np.ra
 
     at = inside[rng.integers(len(inside))]
     turn = rng.uniform(0, np.pi)
-    kind = rng.choice(["hip", "screws", "rods", "fillings"])
+    drawn = rng.choice(METAL_KINDS)
+    kind = kind or drawn
     if kind == "hip":
         a = rng.uniform(6, 20)
         return ellipse(at, a, a * rng.uniform(0.6, 1), turn)
