@@ -17,7 +17,7 @@ from DLReconLib.networks.filling import fills
 from DLReconLib.training import Trainer
 from DLReconLib.training.patches import Array, PatchMaker, Source, block_average
 
-POOL = {"train": 1600, "validation": 40}  # examples made beforehand; the biharmonic fill takes its time
+POOL = {"train": 1200, "validation": 40}  # examples made beforehand; the biharmonic fill takes its time
 EMPTY = 0.01  # of the spread around the hole: an error that nobody sees
 ADVERSARIAL = 0.03  # weight of looking real beside that of being right
 
@@ -139,7 +139,7 @@ class AdversarialTrainer(InpaintingTrainer):
         self.network.load_state_dict(load_file(Path(plan_path).parent / self.plan.start))
         self.averaged = {k: v.clone() for k, v in self.network.state_dict().items()}
         self.critic = PatchDiscriminator(3, 16, 2, num_layers_d=2, norm="INSTANCE").to(self.device)
-        self.verdict = PatchAdversarialLoss("least_squares")
+        self.verdict = PatchAdversarialLoss(criterion="least_squares")
         self.critic_optimizer = torch.optim.AdamW(self.critic.parameters(), 4e-4, (0.5, 0.99))
 
     def train_step(self) -> float:
