@@ -5,7 +5,7 @@ import logging
 import slicer
 from slicer.i18n import tr as _
 
-from DLReconPanel import combos, methods, runs, taskOptions
+from DLReconPanel import combos, methods, runs, sequences, taskOptions
 
 # -- image
 
@@ -124,8 +124,6 @@ def problem(parameters, card):
         return _("Choose a label map.") + otherwise
     if card is None:
         return _("Choose a method.")
-    if methods.wantsSeries(card):
-        return _("{title} works on all frames at once: run it on a 4D file with `dlrecon run`.").format(
-            title=card.title
-        )
+    if methods.wantsSeries(card) and not (parameters.allTimePoints and sequences.sequenceOf(node)[0]):
+        return _("{title} wants all frames of a time series; choose another method.").format(title=card.title)
     return taskOptions.problem(parameters, card)

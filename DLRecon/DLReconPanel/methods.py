@@ -26,7 +26,7 @@ def suits(card, modality):
 
 
 def wantsSeries(card):
-    """Whether it works on all frames of a time series at once. The worker of the panel gets one volume at a time."""
+    """Whether it works on all frames of a time series at once."""
     from DLReconLib.networks import SERIES
 
     return card.network in SERIES
@@ -51,7 +51,7 @@ def fillModels(combo, task, wanted, modality, why, artifact="auto"):
     for card in cards:
         kinds = ", ".join(card.modalities).replace("*", _("any image"))
         note = _("needs PyTorch") if card.learned and missing else kinds
-        note = _("command line only") if wantsSeries(card) else note
+        note = _("time series") if wantsSeries(card) else note
         items.append((card.id, f"{card.title} ({note})"))
     combos.refill(combo, items)
     if combo.findData(wanted) < 0 and wanted != "auto":

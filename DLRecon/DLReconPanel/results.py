@@ -5,7 +5,7 @@ import json
 import slicer
 from slicer.i18n import tr as _
 
-from DLReconPanel import choices, runs, sequences, taskOptions, texts, tooltips, views
+from DLReconPanel import choices, dicomExport, plots, runs, sequences, taskOptions, texts, tooltips, views
 
 
 class Results:
@@ -50,6 +50,8 @@ class Results:
             "flickerButton": gone,
             "residualButton": gone or taskOptions.residualMissing(task),
             "explainButton": gone or taskOptions.explanationMissing(task),
+            "plotButton": gone,
+            "dicomButton": gone or dicomExport.missing(node),
         }
         ui.residualButton.text = taskOptions.residualWords(task)[0]
         for name, why in reasons.items():
@@ -115,6 +117,25 @@ class Results:
     def onTable(self, _checked=False):
         table = views.figuresNode(self.node, texts.figureRows(views.provenanceOf(self.node)))
         self.panel.say(_("Table {name} was added.").format(name=table.GetName()))
+
+    def onPlot(self, _checked=False):
+        with self.panel.work.attempt(_("Sharpness and noise could not be plotted:")):
+            charts = plots.plotNodes(self.node)
+            plots.show(charts[0])
+            names = ", ".join(chart.GetName() for chart in charts)
+            self.panel.say(_("Added to the scene, to be chosen in a plot view: {names}.").format(names=names))
+
+    def onDicom(self, _checked=False):
+        import qt
+
+        folder = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), _("Folder for the new DICOM series"))
+        if folder:
+            with self.panel.work.attempt(_("The DICOM series could not be written:")):
+                files, known = dicomExport.write(self.node, views.provenanceOf(self.node), folder)
+                text = _("{n} images written to {folder}.").format(n=len(files), folder=files[0].parent)
+                if known:
+                    text += " " + _("The DICOM database knows them, in the study of the input.")
+                self.panel.say(text)
 
     def onScript(self, _checked=False):
         with self.panel.work.attempt(_("The script could not be written:")):

@@ -41,7 +41,6 @@ def explain(ui):
         ui.logButton: _("The messages of the process that does the work."),
         ui.reasonsButton: _("All that was checked, and what was found."),
         ui.tableButton: _("Add a table node with the figures before and after."),
-        ui.plotButton: _("Plot sharpness (MTF) and noise power (NPS) by frequency, before and after."),
         ui.reportButton: _("Write a page with pictures, figures and the record of the result."),
     }
     for widget, text in others.items():
@@ -50,6 +49,8 @@ def explain(ui):
 
 # Of buttons that may be disabled, which then say why instead.
 RESULT = {
+    "plotButton": lambda: _("Plot sharpness (MTF) and noise power (NPS) by frequency, before and after."),
+    "dicomButton": lambda: _("Write the result as a new series of the study that the input came from."),
     "fadeSlider": lambda: _("0 shows the input, 1 the result."),
     "flickerButton": lambda: _("Show input and result in turn."),
     "showButton": lambda: _("Show the result over its input in the slice views again."),
