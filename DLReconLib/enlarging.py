@@ -12,14 +12,16 @@ import numpy as np
 from DLReconLib.inference import Execution, Model, run_detail
 from DLReconLib.metrics import noise_sigma
 from DLReconLib.models import ModelError
-from DLReconLib.networks import find_classical
+from DLReconLib.networks import CLASSICAL, find_classical
 from DLReconLib.pieces import central_part
 from DLReconLib.progress import Progress
 from DLReconLib.resolution import Enlargement
+from DLReconLib.resolution.variation import fewer_edges
 from DLReconLib.transforms import LinearIntensity
 from DLReconLib.trust import Reason, Trust
 
 Array = np.ndarray
+VARIATION = "variation"  # the classical method that needs the acquisition
 MISFIT = (0.01, 0.03)  # limits of amber and red
 OVERSHOOT = (0.25, 0.6)
 NOISE = (0.03, 0.08)  # of the range
@@ -36,19 +38,24 @@ def enlarge(
     low, high = card.reach or (-np.inf, np.inf)
     source = np.clip(plane, low, high).astype(np.float32)
     base = wanted.interpolated(source)
-    intensity = LinearIntensity.of_card(card, source)
-    if model.network is None:
+    intensity, seconds = LinearIntensity.of_card(card, source), 0.0
+    if card.network in CLASSICAL and card.network != VARIATION:
         progress(0.1, "interpolating")
         try:
             found = find_classical(card.network)(source, acquisition.fine, **card.arguments)
         except TypeError as error:
             raise ModelError(f"model {card.id}: {error}; correct the arguments in the card") from error
-        detail, seconds = np.asarray(found, np.float32) - base, 0.0
+        detail = np.asarray(found, np.float32) - base
     else:
-        order = turn(acquisition.axes)
-        turned = acquisition.turned(order)
-        run = run_detail(model, base.transpose(order), intensity, turned.places, execution, progress)
-        detail, seconds = run.residual.transpose(np.argsort(order)) * np.float32(intensity.unit), run.seconds
+        share = 0.3 if model.network else 0.95
+        smooth = intensity(base if wanted.consistent else acquisition.consistent(source))
+        changes = fewer_edges(smooth, acquisition, rising=lambda f: progress(share * f, "looking for edges"))
+        if model.network is None:
+            found = changes[card.arguments["strength"] - 1]
+        else:
+            run = run_detail(model, smooth, changes, execution, lambda f, t: progress(share + (0.97 - share) * f, t))
+            found, seconds = run.residual, run.seconds
+        detail = found * np.float32(intensity.unit)
     progress(0.98, "making it consistent")
     output = base + np.float32(strength) * detail
     if wanted.consistent:
@@ -58,13 +65,6 @@ def enlarge(
         if kept.any():
             output = np.where(wanted.nearest(kept), wanted.nearest(plane), output).astype(np.float32)
     return output, float(noise_sigma(central_part(source))), seconds
-
-
-def turn(axes: tuple[Any, ...]) -> tuple[int, int, int]:
-    """The order of the axes in which the most enlarged comes first, as in training."""
-    first = int(np.argmax([a.scale for a in axes]))
-    rest = [n for n in range(3) if n != first]
-    return first, rest[0], rest[1]
 
 
 def judge_resolution(source: Array, result: Array, wanted: Enlargement, noise: float) -> dict[str, Any]:

@@ -142,15 +142,16 @@ class Model:
         return 0.0 if signed else 1.0
 
     def bind_detail(self, execution: Execution) -> Callable[[Array, Array], Array]:
-        """For a network of super-resolution: (patch, place maps) -> detail, (k, j, i) float32 in the model's unit."""
+        """For a network of super-resolution: (patch (k, j, i), changes (n, k, j, i)) -> detail, (k, j, i) float32, all
+        in the model's unit."""
         import torch
 
         network = self._in_precision(execution.device, execution.precision)
 
-        def add(patch: Array, maps: Array) -> Array:
+        def add(patch: Array, changes: Array) -> Array:
             with torch.inference_mode():
-                x, places = (torch.from_numpy(np.ascontiguousarray(a)).to(execution.device) for a in (patch, maps))
-                return network(x[None, None], places[None])[0, 0].float().cpu().numpy()
+                x, more = (torch.from_numpy(np.ascontiguousarray(a)).to(execution.device) for a in (patch, changes))
+                return network(x[None, None], more[None])[0, 0].float().cpu().numpy()
 
         return add
 
@@ -277,17 +278,10 @@ def _run_whole(
     return persist(attempt, model, whole.shape, execution, progress)
 
 
-def run_detail(
-    model: Model,
-    base: Array,
-    normalise: Callable[[Array], Array],
-    places: Callable[[tuple[slice, ...]], Array],
-    execution: Execution,
-    progress: Progress,
-) -> Run:
-    """Run a model of super-resolution over an interpolated image; arguments and errors as of run_model.
+def run_detail(model: Model, base: Array, changes: list[Array], execution: Execution, progress: Progress) -> Run:
+    """Run a model of super-resolution over an interpolated image; errors as of run_model.
 
-    base: (k, j, i) on the fine grid. places: slices of it -> maps (channels, k, j, i), see Acquisition.places().
+    base: (k, j, i) on the fine grid, unit of the model. changes: what total variation adds to it, ever more.
     The residual is the detail to be added; the noise is not looked for (0).
     """
 
@@ -297,10 +291,10 @@ def run_detail(
         detail = np.zeros(base.shape, np.float32)
         for number, (outer, inner) in enumerate(todo):
             rising(0.98 * number / len(todo), f"piece {number + 1} of {len(todo)}")
-            patch = normalise(base[outer])
+            patch = base[outer]
             if patch.min() != patch.max():
-                maps = np.stack([filled(m) for m in places(outer)])
-                detail[inner] = clock(add, filled(patch), maps)[inside(outer, inner)]
+                more = np.stack([filled(c[outer]) for c in changes])
+                detail[inner] = clock(add, filled(patch), more)[inside(outer, inner)]
         return Run(detail, 0.0, clock.seconds, execution)
 
     return persist(attempt, model, base.shape, execution, progress)

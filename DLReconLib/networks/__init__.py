@@ -30,6 +30,7 @@ CLASSICAL = {
     "median": "DLReconLib.networks.classical:median",
     "spline": "DLReconLib.networks.interpolation:spline",
     "lanczos": "DLReconLib.networks.interpolation:lanczos",
+    "variation": "DLReconLib.resolution.variation:fewer_edges",
 }
 
 

@@ -1,87 +1,101 @@
-"""A residual U-Net that adds to an interpolated image the detail that the coarse voxels could not hold.
+"""A U-Net that decides where an enlarged image gets which detail.
 
-One network serves every ratio of the grids: beside the image it gets maps that say how far each axis was enlarged and
-where between the coarse centres a voxel lies (as in Hu et al., "Meta-SR", CVPR 2019, section 3.2). The maps gate the
-features; all convolutions are bias-free and the image enters as its detail, so f(a x + b) = a f(x) for a > 0
-(Mohan et al., ICLR 2020): contrast and unit of the image do not matter.
+It is given what total variation would add at several strengths (DLReconLib/resolution/variation.py) and answers with
+how much of each is to be believed at every voxel, and with detail of its own: where the image is drawn of areas it
+takes the sharp edges, in texture and noise it leaves the spline alone. Features are divided by their local strength,
+so that the answer follows the contrast of a place. To begin from what is solved already is unrolled optimisation with
+one learned step (Monga, Li & Eldar, "Algorithm unrolling", IEEE SPM 2021).
 """
-
-import itertools
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from DLReconLib.networks.noise_unet import conv, split
+AROUND = 4  # voxels to each side whose mean and strength are taken
+CHANGES = 3  # strengths of total variation
+WEAK = 0.004  # part of the range below which structure is not made stronger
+FIRST = (1.0, 0.5, 0.3)  # how much of each further change is believed before anything is learned
 
-PLACES = 9  # see Acquisition.places()
+
+def conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Conv3d:
+    return nn.Conv3d(inputs, outputs, kernel, stride, (kernel - 1) // 2)
 
 
-class GatedBlock(nn.Module):
-    """x + C2 relu(C1 x (1 + G m)), m being the place maps."""
+def local_mean(x: Tensor) -> Tensor:
+    """Of the voxels up to AROUND away along the axes; beyond the faces those there go on. (N, C, D, H, W)"""
+    size = 2 * AROUND + 1
+    x = functional.pad(x, [AROUND] * 6, mode="replicate")
+    for kernel in ((size, 1, 1), (1, size, 1), (1, 1, size)):
+        x = functional.avg_pool3d(x, kernel, 1)
+    return x
+
+
+def fold(x: Tensor) -> Tensor:
+    """(N, C, D, H, W) to (N, 8 C, D/2, H/2, W/2)."""
+    n, c, d, h, w = x.shape
+    x = x.reshape(n, c, d // 2, 2, h // 2, 2, w // 2, 2).permute(0, 1, 3, 5, 7, 2, 4, 6)
+    return x.reshape(n, 8 * c, d // 2, h // 2, w // 2)
+
+
+def unfold(x: Tensor) -> Tensor:
+    """The inverse of fold()."""
+    n, c, d, h, w = x.shape
+    x = x.reshape(n, c // 8, 2, 2, 2, d, h, w).permute(0, 1, 5, 2, 6, 3, 7, 4)
+    return x.reshape(n, c // 8, 2 * d, 2 * h, 2 * w)
+
+
+class Block(nn.Module):
+    """x + C2 relu(C1 x)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.first = conv(channels, channels)
-        self.gate = nn.Conv3d(PLACES, channels, 1)
         self.second = conv(channels, channels)
 
-    def forward(self, x: Tensor, places: Tensor) -> Tensor:
-        return x + self.second(functional.relu(self.first(x) * (1 + self.gate(places))))
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.second(functional.relu(self.first(x)))
 
 
 class ResolutionUNet(nn.Module):
     """Detail of an enlarged image.
 
     Args:
-        channels: features at 1, 1/2, 1/4, ... of the resolution.
-        blocks: residual blocks at each level and way, down and up.
+        channels: features at half and at a quarter of the resolution.
 
-    D, H, W of the input are multiples of 8.
+    D, H, W of the input are multiples of 4.
     """
 
-    def __init__(self, channels: Sequence[int] = (16, 32, 64), blocks: int = 1) -> None:
+    def __init__(self, channels: tuple[int, int] = (32, 48)) -> None:
         super().__init__()
-        steps = list(itertools.pairwise(channels))
+        first, second = channels
+        self.head = conv(8 * (1 + CHANGES), first)
+        self.encode = Block(first)
+        self.down = conv(first, second, 2, 2)
+        self.bottom = nn.Sequential(Block(second), Block(second))
+        self.up = nn.ConvTranspose3d(second, first, 2, 2)
+        self.decode = Block(first)
+        self.tail = conv(first, 8 * (1 + CHANGES))
+        self.believed = nn.Parameter(torch.tensor(FIRST).view(1, CHANGES, 1, 1, 1))
+        nn.init.zeros_(self.tail.weight)  # training begins at total variation
+        nn.init.zeros_(self.tail.bias)
 
-        def level(count: int) -> nn.ModuleList:
-            return nn.ModuleList(GatedBlock(count) for _ in range(blocks))
-
-        self.head = conv(PLACES - 2, channels[0])
-        self.encode = nn.ModuleList(level(c) for c in channels[:-1])
-        self.down = nn.ModuleList(conv(a, b, 2, 2) for a, b in steps)
-        self.bottom = level(channels[-1])
-        self.up = nn.ModuleList(nn.ConvTranspose3d(b, a, 2, 2, bias=False) for a, b in steps)
-        self.decode = nn.ModuleList(level(c) for c in channels[:-1])
-        self.tail = conv(channels[0], 1)
-        nn.init.zeros_(self.tail.weight)  # training begins at the interpolation
-
-    def forward(self, x: Tensor, places: Tensor) -> Tensor:
+    def forward(self, base: Tensor, changes: Tensor) -> Tensor:
         """The detail to be added.
 
         Args:
-            x: (N, 1, D, H, W) the interpolated image, any unit.
-            places: (N, 9, D, H, W), see Acquisition.places().
+            base: (N, 1, D, H, W) the consistent spline, unit of the model.
+            changes: (N, 3, D, H, W) what total variation adds to it, ever more, see fewer_edges().
 
         Returns (N, 1, D, H, W) float32.
         """
-        detail, _ = split(x, self.head.weight.dtype)
-        pooled = [places.to(detail.dtype)]
-        for _ in self.down:
-            pooled.append(functional.avg_pool3d(pooled[-1].float(), 2).to(detail.dtype))
-        # What A cannot see has no mean over a coarse voxel: it follows the detail only together with the phase.
-        phases = detail * pooled[0][:, 3:]
-        features, kept = self.head(torch.cat([detail, phases], 1)), []
-        for blocks, down, maps in zip(self.encode, self.down, pooled, strict=False):
-            for block in blocks:
-                features = block(features, maps)
-            kept.append(features)
-            features = down(features)
-        for block in self.bottom:
-            features = block(features, pooled[-1])
-        for number in reversed(range(len(kept))):
-            features = kept.pop() + self.up[number](features)
-            for block in self.decode[number]:
-                features = block(features, pooled[number])
-        return self.tail(features).float()
+        dtype = self.head.weight.dtype
+        base, changes = base.float(), changes.float()
+        further = torch.cat([changes[:, :1], changes[:, 1:] - changes[:, :-1]], 1)
+        structure = base - local_mean(base)
+        strength = (local_mean(structure.square()) + WEAK**2).sqrt()
+        features = self.head(fold((torch.cat([structure, 4 * further], 1) / strength).to(dtype)))
+        kept = self.encode(features)
+        features = self.decode(kept + self.up(self.bottom(self.down(kept))))
+        answer = unfold(self.tail(features)).float()
+        trusted = (self.believed.float() + answer[:, 1:]) * further
+        return trusted.sum(1, keepdim=True) + 0.25 * strength * answer[:, :1]

@@ -94,20 +94,6 @@ class Acquisition:
         """The fine image plus the spline that makes A of it the coarse one `given`, float32."""
         return image + self.consistent(given - self.degrade(image))
 
-    def places(self, where: tuple[slice, slice, slice]) -> Array:
-        """Maps that tell a network where it is, of a piece of the fine grid: (9, k, j, i) float32. For each axis log2
-        of its scale, then for each axis the cosine of the phase between coarse centres (1 on a centre, -1 midway),
-        then the sines; all 0 for an axis that is not enlarged."""
-        centres = [axis.centres[part] for axis, part in zip(self.axes, where, strict=True)]
-        maps = np.zeros((9, *(len(c) for c in centres)), np.float32)
-        for n, (axis, centre) in enumerate(zip(self.axes, centres, strict=True)):
-            if axis.coarse != axis.fine:
-                maps[n] = np.log2(axis.scale)
-                along = [-1 if m == n else 1 for m in range(3)]
-                maps[3 + n] = np.cos(2 * np.pi * centre).reshape(along)
-                maps[6 + n] = np.sin(2 * np.pi * centre).reshape(along)
-        return maps
-
     def turned(self, order: tuple[int, int, int]) -> "Acquisition":
         return Acquisition(tuple(self.axes[n] for n in order))
 

@@ -10,9 +10,10 @@ import numpy as np
 
 from DLReconLib.degradations import log_uniform, painted_labels, remap_contrast
 from DLReconLib.resolution.acquisition import PROFILES_OF, Acquisition, Axis
+from DLReconLib.resolution.variation import fewer_edges
 from DLReconLib.training.patches import Array, PatchMaker, Source, block_average
 
-MARGIN = 8  # fine voxels around a patch that are cut away again: a patch in an image has no mirror at its faces
+NOISY = 0.3  # the share of the pairs whose coarse image has noise
 KINDS = {"through-plane": 0.6, "in-plane": 0.22, "all axes": 0.18}
 
 
@@ -20,12 +21,13 @@ KINDS = {"through-plane": 0.6, "in-plane": 0.22, "all axes": 0.18}
 class ResolutionPair:
     """float32, unit of the model.
 
-    base: (k, j, i) the interpolated coarse patch. places: (9, k, j, i), see Acquisition.places(). target: (k, j, i)
-    what is to be added.
+    acquisition: what made the coarse patch. base: (k, j, i) fine, its consistent spline. changes: (3, k, j, i), see
+    fewer_edges(). target: (k, j, i) what is to be added to the base.
     """
 
+    acquisition: Acquisition
     base: Array
-    places: Array
+    changes: Array
     target: Array
 
 
@@ -42,7 +44,7 @@ class ResolutionPatchMaker:
         self.slices, self.plane = PROFILES_OF[degradation[:2].upper()]
         self.tissue = degradation == "ct-resolution"
         self.shape = shape
-        self.cutter = PatchMaker(sources, "mr-noise", tuple(n + 2 * MARGIN for n in shape))
+        self.cutter = PatchMaker(sources, "mr-noise", shape)
 
     def draw(self, rng: np.random.Generator, factors: tuple[float, float, float] | None = None) -> ResolutionPair:
         """factors: along k, j, i; by default random, up to 4."""
@@ -53,11 +55,10 @@ class ResolutionPatchMaker:
         clean = acquisition.degrade(fine)
         base = acquisition.consistent(clean)
         target = fine - base
-        if rng.random() < 0.5:
+        if rng.random() < NOISY:
             noise = rng.standard_normal(clean.shape, np.float32) * np.float32(log_uniform(rng, 0.001, 0.02))
             base = base + acquisition.consistent(noise)
-        inner = tuple(slice(MARGIN, MARGIN + n) for n in self.shape)
-        return ResolutionPair(base[inner], acquisition.places(inner), target[inner])
+        return ResolutionPair(acquisition, base, np.stack(fewer_edges(base, acquisition)), target)
 
     def _fine(self, rng: np.random.Generator) -> Array:
         """A patch with a random axis as that of the slices; of thick slices mostly one that lies in them."""
