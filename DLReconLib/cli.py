@@ -10,6 +10,7 @@ from DLReconLib.models import find_card, list_cards
 from DLReconLib.outputs import (
     check_again,
     check_dicom,
+    check_fused,
     check_outputs,
     check_page,
     files_of,
@@ -90,6 +91,31 @@ def run(arguments: argparse.Namespace) -> int:
             for reason in record["trust"]["reasons"]:
                 if reason["light"] != "green":
                     print(f"  {reason['light']}: {reason['text']}")
+    return DONE
+
+
+def fuse(arguments: argparse.Namespace) -> int:
+    from DLReconLib.fusion import PRIOR
+    from DLReconLib.fusion import fuse as join
+    from DLReconLib.io import read_volume
+
+    check_fused(arguments)
+    names = ("spacing", "register", "thickness", "model", "modality", "device")
+    options = {name: getattr(arguments, name) for name in names}
+    options["prior"] = PRIOR if arguments.prior is None else arguments.prior
+    stacks = [read_volume(path) for path in arguments.stacks]
+    result = join(stacks, progress=show_progress(arguments.progress), **options)
+    record = result.provenance | {
+        "files": {"inputs": [str(p) for p in arguments.stacks], "output": str(arguments.output)}
+    }
+    write_images([result.volume], arguments.output, record, arguments.overwrite)
+    if arguments.report:
+        write_text(arguments.report, json_text(record))
+    for warning in record["warnings"]:
+        print(f"dlrecon: warning: {warning}", file=sys.stderr)
+    if arguments.progress != "json":
+        print(f"{len(stacks)} stacks, prior by {record['model']['id']}: {record['seconds']['total']:.1f} s, "
+              f"{arguments.output}")  # fmt: skip
     return DONE
 
 
@@ -275,4 +301,5 @@ def fetch(arguments: argparse.Namespace) -> int:
 VERBS = {"add": add, "remove": remove, "export": export, "fetch": fetch,
          "list": list_models, "show": show, "run": run, "replay": replay, "report": report, "metrics": metrics,
          "evaluate": evaluate, "train": train,
-         "doctor": doctor, "demo": demo, "worker": worker, "batch": batch, "explain": explain}  # fmt: skip
+         "doctor": doctor, "demo": demo, "worker": worker, "batch": batch, "explain": explain,
+         "fuse": fuse}  # fmt: skip

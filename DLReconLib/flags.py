@@ -58,6 +58,25 @@ def make_parser() -> argparse.ArgumentParser:
     verb.add_argument("--residual", type=Path, help="write what was removed to this file")
     verb.add_argument("--uncertainty", type=Path, help="write the standard deviation of the error to this file; takes "
                       "several times as long")  # fmt: skip
+    verb.add_argument("--consistency", type=Path, help="super-resolution: write how far the result, made coarse again, "
+                      "is from the input, in standard deviations of its noise")  # fmt: skip
+    verb.add_argument("--report", type=Path, help="write the record of the run to this JSON file")
+    verb.add_argument("--progress", choices=["auto", "bar", "json", "none"], default="auto")
+    verb.add_argument("--overwrite", action="store_true", help="replace files that exist")
+
+    verb = verbs.add_parser("fuse", help="thick stacks along different axes become one isotropic volume")
+    verb.add_argument("stacks", type=Path, nargs="+", help="two or more images, or DICOM folders, of one patient; the "
+                      "result lies on the axes of the first")  # fmt: skip
+    verb.add_argument("output", type=Path, help="NRRD, NIfTI or MetaImage file")
+    verb.add_argument("--spacing", type=float, metavar="MM", help="of the result along all axes (default: the finest)")
+    verb.add_argument("--register", choices=["mutual-information", "mean-squares", "off"], default="mutual-information",
+                      help="how the patient's motion between the stacks is found")  # fmt: skip
+    verb.add_argument("--prior", type=float, help="weight of the stacks enlarged for themselves against the measured "
+                      "voxels; higher is calmer")  # fmt: skip
+    verb.add_argument("--thickness", type=float, metavar="MM", help="slice thickness where it is not the spacing")
+    verb.add_argument("--model", default="auto", help="of super-resolution, for the prior")
+    verb.add_argument("--modality", default="auto", help=HELP["modality"])
+    verb.add_argument("--device", default="auto", help=HELP["device"])
     verb.add_argument("--report", type=Path, help="write the record of the run to this JSON file")
     verb.add_argument("--progress", choices=["auto", "bar", "json", "none"], default="auto")
     verb.add_argument("--overwrite", action="store_true", help="replace files that exist")

@@ -17,7 +17,9 @@ def check_outputs(arguments: argparse.Namespace) -> None:
     inputs = [p for p in (arguments.input, arguments.mask) if p]
     label = invented_file(arguments) if arguments.task == "inpaint" else None
     main = None if dicom_source(arguments) else arguments.output
-    for path in (main, arguments.residual, arguments.uncertainty, label):
+    if arguments.consistency and arguments.task != "super-resolution":
+        raise ValueError(f"consistency {arguments.consistency}: wanted the task super-resolution, not {arguments.task}")
+    for path in (main, arguments.residual, arguments.uncertainty, arguments.consistency, label):
         if path:
             check_output(path, arguments.overwrite, inputs)
     report = arguments.report
@@ -26,7 +28,7 @@ def check_outputs(arguments: argparse.Namespace) -> None:
             raise FileNotFoundError(f"report {report}: wanted a file in a folder that exists and is writable")
         if report.exists() and not arguments.overwrite:
             raise FileExistsError(f"report {report} exists; give --overwrite or another name")
-    maps = [p for p in (arguments.residual, arguments.uncertainty) if p]
+    maps = [p for p in (arguments.residual, arguments.uncertainty, arguments.consistency) if p]
     named = [p.resolve() for p in (*inputs, arguments.output, *maps, report, label) if p]
     if len(set(named)) < len(named):
         raise ValueError(f"one file is named twice among {', '.join(map(str, named))}; wanted a name for each")
@@ -139,6 +141,7 @@ def write_results(arguments: argparse.Namespace, results: list[Any], record: dic
     wanted = {
         arguments.residual: lambda r: r.residual,
         arguments.uncertainty: lambda r: r.uncertainty,
+        arguments.consistency: lambda r: r.consistency,
         arguments.output: lambda r: r.volume,
     }
     if results[0].invented is not None:
@@ -166,6 +169,18 @@ def write_results(arguments: argparse.Namespace, results: list[Any], record: dic
             else:
                 path.unlink(missing_ok=True)
         raise
+
+
+def check_fused(arguments: argparse.Namespace) -> None:
+    """Raises before the work where the result of a fusion, or its record, could not be written."""
+    from DLReconLib.io import check_output
+
+    check_output(arguments.output, arguments.overwrite, arguments.stacks)
+    report = arguments.report
+    if report and (not report.absolute().parent.is_dir() or report.is_dir()):
+        raise FileNotFoundError(f"report {report}: wanted a file in a folder that exists")
+    if report and report.exists() and not arguments.overwrite:
+        raise FileExistsError(f"report {report} exists; give --overwrite or another name")
 
 
 def json_text(values: Any) -> str:

@@ -42,3 +42,17 @@ class Result:
             before = Enlargement.from_record(enlarged, self.volume.geometry).interpolated(self.source.array)
             return self.volume.with_array(np.subtract(self.volume.array, before, dtype=np.float32))
         return self.volume.with_array(np.subtract(self.source.array, self.volume.array, dtype=np.float32))
+
+    @property
+    def consistency(self) -> Volume:
+        """Of super-resolution: how far the result, acquired as the input was, is from the input; float32 on the
+        input's grid, in standard deviations of its noise, or parts of its range where no noise was found.
+
+        Raises ValueError for another task, which keeps the grid.
+        """
+        enlarged = self.provenance.get("super_resolution")
+        if not enlarged:
+            raise ValueError(f"consistency: {self.provenance['model']['id']} keeps the grid; wanted super-resolution")
+        found = Enlargement.from_record(enlarged, self.volume.geometry).difference(self.volume.array, self.source.array)
+        unit = self.noise or float(np.ptp(self.source.array)) or 1.0
+        return self.source.with_array(found / np.float32(unit))

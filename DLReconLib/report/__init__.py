@@ -51,6 +51,7 @@ def report(record: Mapping[str, Any], before: Volume | None = None, after: Volum
         in_short(record, unit),
         warnings([*notes, *record.get("warnings", [])]),
         slices(before, after, record, unit) if shown else "",
+        agreement(before, after, record) if shown and "super_resolution" in record else "",
         figures(record, before, after, unit),
         reasons(record),
         making(record),
@@ -120,6 +121,32 @@ def slices(before: Volume, after: Volume, record: Mapping[str, Any], unit: str) 
         f"<div class='scale'>removed: <span>{-reach:.3g}{u}</span><i></i><span>+{reach:.3g}{u}</span> (grey is 0)</div>"
         f"<div class='slices'>{''.join(cells)}</div></section>"
     )
+
+
+def agreement(before: Volume, after: Volume, record: Mapping[str, Any]) -> str:
+    """Where a result on a finer grid, acquired as the input was, is not the input."""
+    enlargement = Enlargement.from_record(record["super_resolution"], after.geometry)
+    coarse = enlargement.acquisition.coarse
+    # Made coarse again, the interpolated input is the input.
+    given = np.stack([enlargement.acquisition.degrade(p) for p in planes_of(before.array)], 3)
+    unit, named = record.get("noise") or 0.0, "times the noise of the input"
+    if not unit:
+        unit, named = float(np.ptp(given)) or 1.0, "of the range of the input"
+    found = pictures.scalar(enlargement.difference(np.stack(planes_of(after.array), 3), given)) / np.float32(unit)
+    volume = Volume(found, after.geometry.resampled(after.array.shape[2::-1], coarse[::-1]))
+    top = max(float(found.max()), 1e-6)
+    cells = [
+        picture(plane, "disagreement", pictures.grey(plane.cut(found), 0, top)) for plane in pictures.planes(volume)
+    ]
+    return (
+        "<section><h2>Agreement with what was measured</h2><p class='soft'>The result was made coarse again as the "
+        f"input had been acquired. They differ by at most {top:.2g} {named}, {float(found.mean()):.2g} on average; "
+        f"black is 0, white {top:.2g}.</p><div class='slices'>{''.join(cells)}</div></section>"
+    )
+
+
+def planes_of(array: np.ndarray) -> list[np.ndarray]:
+    return [array] if array.ndim == 3 else list(np.moveaxis(array, 3, 0))
 
 
 def picture(plane: pictures.Plane, name: str, image: np.ndarray) -> str:

@@ -38,14 +38,8 @@ class Enlargement:
         """scale, spacing, thickness: see pipeline.Options. Raises ValueError for a grid that cannot be made."""
         shape, geometry = volume.array.shape[:3], volume.geometry
         fine = fine_shape(geometry, shape, scale, spacing)
-        given = geometry.spacing[::-1]
-        slices, plane = PROFILES_OF.get(modality, PROFILES_OF[""])
-        thick = slice_axis(geometry, shape)
-        axes = [Axis(n, m, plane) for n, m in zip(shape, fine, strict=True)]
-        if thick is not None:
-            found = thickness or slice_thickness(volume.metadata) or given[thick]
-            axes[thick] = Axis(shape[thick], fine[thick], slices, float(np.clip(found / given[thick], *WIDTHS)))
-        return cls(Acquisition(tuple(axes)), geometry.resampled(shape[::-1], fine[::-1]), consistent)
+        acquisition = acquired(volume, modality, fine, thickness)
+        return cls(acquisition, geometry.resampled(shape[::-1], fine[::-1]), consistent)
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any], geometry: Geometry) -> "Enlargement":
@@ -73,11 +67,28 @@ class Enlargement:
         near = [np.clip(np.rint(a.centres), 0, a.coarse - 1).astype(int) for a in self.acquisition.axes]
         return array[np.ix_(*near)]
 
+    def difference(self, array: Array, source: Array) -> Array:
+        """|A x - y| of a result and its input, float32 on the input's grid; (k, j, i), or with components."""
+        if array.ndim == 4:
+            return np.stack([self.difference(array[..., n], source[..., n]) for n in range(array.shape[3])], 3)
+        return np.abs(self.acquisition.degrade(array) - source.astype(np.float32))
+
     def misfit(self, array: Array, source: Array) -> float:
         """The largest difference between the acquisition of a result (k, j, i) and the input, as a part of the
         input's range."""
-        difference = self.acquisition.degrade(array) - source
-        return float(np.abs(difference).max() / max(float(source.max()) - float(source.min()), 1e-12))
+        return float(self.difference(array, source).max() / max(float(source.max()) - float(source.min()), 1e-12))
+
+
+def acquired(volume: Volume, modality: str, fine: tuple[int, ...], thickness: float | None) -> Acquisition:
+    """What made the volume of one of the shape `fine` (k, j, i); thickness: see pipeline.Options."""
+    shape, given = volume.array.shape[:3], volume.geometry.spacing[::-1]
+    slices, plane = PROFILES_OF.get(modality, PROFILES_OF[""])
+    thick = slice_axis(volume.geometry, shape)
+    axes = [Axis(n, m, plane) for n, m in zip(shape, fine, strict=True)]
+    if thick is not None:
+        found = thickness or slice_thickness(volume.metadata) or given[thick]
+        axes[thick] = Axis(shape[thick], fine[thick], slices, float(np.clip(found / given[thick], *WIDTHS)))
+    return Acquisition(tuple(axes))
 
 
 def fine_shape(

@@ -181,17 +181,19 @@ def _bspline(distance: Array) -> Array:
     return np.where(x < 1, 2 / 3 - x**2 * (2 - x) / 2, np.where(x < 2, (2 - x) ** 3 / 6, 0.0))
 
 
-def _splines(axis: Axis) -> Array:
-    """The cubic B-splines at the fine centres, (fine, coarse)."""
-    knots = np.floor(axis.centres).astype(int)[:, None] + np.arange(-1, 3)
-    rows = np.broadcast_to(np.arange(axis.fine)[:, None], knots.shape)
-    return summed((axis.fine, axis.coarse), rows, knots, _bspline(axis.centres[:, None] - knots))
+def splines_at(places: Array, count: int) -> Array:
+    """The cubic B-splines with a knot in each of `count` voxels at some places, counted in these voxels:
+    (places, count)."""
+    knots = np.floor(places).astype(int)[:, None] + np.arange(-1, 3)
+    rows = np.broadcast_to(np.arange(len(places))[:, None], knots.shape)
+    return summed((len(places), count), rows, knots, _bspline(places[:, None] - knots))
 
 
 @lru_cache(64)
 def interpolating(axis: Axis) -> Array:
     """(fine, coarse): the spline whose values at the coarse centres are given."""
-    return _splines(axis) @ np.linalg.inv(_splines(Axis(axis.coarse, axis.coarse)))
+    through = splines_at(np.arange(axis.coarse), axis.coarse)
+    return splines_at(axis.centres, axis.coarse) @ np.linalg.inv(through)
 
 
 @lru_cache(64)
@@ -200,5 +202,5 @@ def inverting(axis: Axis) -> Array:
     same with cosines for splines, which is zero-filling: their span is orthogonal to all that A cannot see."""
     if axis.profile == "kspace":
         return degrading(axis).T * axis.scale
-    splines = _splines(axis)
+    splines = splines_at(axis.centres, axis.coarse)
     return splines @ np.linalg.inv(degrading(axis) @ splines)

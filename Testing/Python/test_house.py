@@ -11,7 +11,7 @@ LIBRARY = Path(__file__).parents[2] / "DLReconLib"
 
 # Each module may import what is named beside it.
 ALLOWED = {
-    "cli": {"batch", "card_text", "cohort", "demo", "doctor", "evaluation", "explain", "flags", "io",
+    "cli": {"batch", "card_text", "cohort", "demo", "doctor", "evaluation", "explain", "flags", "fusion", "io",
             "library", "models", "outputs", "progress", "quality", "replay", "report", "series", "training", "worker"},
     "outputs": {"claims", "derived", "headers", "io"},
     "demo": {"io", "metrics", "outputs", "pipeline", "progress", "volume"},
@@ -27,6 +27,9 @@ ALLOWED = {
     "enlarging": {"inference", "metrics", "models", "networks", "pieces", "progress", "resolution", "transforms",
                   "trust"},
     "resolution": {"volume"},
+    "registration": {"progress", "volume"},
+    "fusion": {"enlarging", "fingerprint", "inference", "inputs", "models", "pipeline", "progress", "registration",
+               "resolution", "result", "volume"},
     "trust": {"models", "quality", "transforms", "volume"},
     "inputs": {"models", "volume"},
     "uncertainty": {"models", "trust"},
@@ -65,7 +68,7 @@ ALLOWED = {
     "flags": {"help", "models"},
 }  # fmt: skip
 HOMES = {
-    "SimpleITK": {"io", "dicom", "headers", "claims", "networks"},
+    "SimpleITK": {"io", "dicom", "headers", "claims", "networks", "registration"},
     "vtk": {"mrml"},
     "slicer": {"mrml"},
     "monai": {"networks", "transforms", "degradations", "inference", "training", "metrics"},
