@@ -3,7 +3,7 @@ each cell of a coarse grid instead of each pixel).
 
 A monotone curve alone changes contrast and noise by the same factor wherever the values of two tissues are as near as
 their noise. So the curve is applied to the base of the image, its edges without its noise, and what is left of the
-image is added as it was (Durand & Dorsey, "Fast bilateral filtering for high-dynamic-range images", SIGGRAPH 2002).
+image is added in part (Durand & Dorsey, "Fast bilateral filtering for high-dynamic-range images", SIGGRAPH 2002).
 
 It sees which values are frequent in flat places, and which lie between two tissues, here and in the whole image. A
 curve is the sum of increments that are never below FLOOR of the identity's: order is kept, and nothing vanishes.
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from DLReconLib.networks.context import Context
-from DLReconLib.networks.tone import BINS, Scene, apply, base_of, survey
+from DLReconLib.networks.tone import BINS, Scene, apply, base_of, calm, survey
 
 FLOOR = 0.25
 
@@ -26,11 +26,12 @@ class CurveNet(nn.Module):
         features: of the hidden layers.
         local: 0 for one curve for the whole image, 1 for curves of the cells alone.
         base: apply the curves to the base of the image; else to the image itself.
+        detail: how much of the rest of the image is added to its base.
     """
 
-    def __init__(self, features: int = 96, local: float = 0.5, base: bool = True) -> None:
+    def __init__(self, features: int = 96, local: float = 0.5, base: bool = True, detail: float = 0.7) -> None:
         super().__init__()
-        self.local, self.base = local, base
+        self.local, self.base, self.detail = local, base, detail
         self.head = nn.Linear(5 * BINS + 1, features)
         self.middle = nn.Sequential(nn.ReLU(), nn.Linear(features, features), nn.ReLU())
         self.tail = nn.Linear(features, BINS)
@@ -56,8 +57,9 @@ class CurveNet(nn.Module):
         context.notes |= {"slopes": [round(float(slope.min()), 3), round(float(slope.max()), 3)]}
         curves = np.concatenate([np.zeros((len(increments), 1)), np.cumsum(increments, 1)], 1)
         base = base_of(image, scene, context.spacing) if self.base else image
-        found = apply(base, scene, curves.reshape(*scene.grid, BINS + 1), context.progress)
-        return image + (found - base) if self.base else found
+        curves = calm(curves.reshape(*scene.grid, BINS + 1), scene.edges, image.shape)
+        found = apply(base, scene, curves, context.progress)
+        return found + np.float32(self.detail) * (image - base) if self.base else found
 
 
 def describe(scene: Scene) -> np.ndarray:

@@ -16,10 +16,11 @@ BINS = 48
 CELLS = (4, 8, 8)
 SMALLEST = 8  # voxels of a cell along an axis
 FLAT = 2.0  # times the noise: the local deviation of a flat place
-EVEN = 2.0  # times the noise: what the base of an image is smoothed away
+EVEN = 4.0  # times the noise: what the base of an image is smoothed away
 APART = 3.0  # times the noise: two tissues
 REACH = 3  # voxels from the middle of a pair to its ends
 SAMPLES = 60_000
+ORDER = 0.01  # of the range
 
 
 @dataclass(frozen=True)
@@ -130,6 +131,21 @@ def base_of(image: Array, scene: Scene, spacing: tuple[float, float, float], rad
     slope = variance / (variance + np.float32((EVEN * scene.noise) ** 2))
     base = mean(slope) * x + mean((1 - slope) * middle)
     return base * width + np.float32(scene.low)
+
+
+def calm(curves: Array, edges: Array, shape: tuple[int, ...]) -> Array:
+    """The curves, as like each other as they have to be that neighbours in the image whose values differ by more than
+    ORDER of the range keep their order: from voxel to voxel a curve moves by less than it rises over ORDER.
+
+    curves: (*grid, BINS + 1), see apply(). shape: of the image.
+    """
+    whole = curves.mean((0, 1, 2), keepdims=True)
+    slope = float((np.diff(curves, axis=3) / np.diff(edges)).min())
+    moved = max(
+        float(np.abs(np.diff(curves, axis=n)).max()) * curves.shape[n] / shape[n] if curves.shape[n] > 1 else 0.0
+        for n in range(3)
+    )
+    return whole + (curves - whole) * min(1.0, ORDER * slope / max(moved, 1e-12))
 
 
 def apply(image: Array, scene: Scene, curves: Array, progress=lambda fraction, text: None) -> Array:

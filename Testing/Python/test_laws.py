@@ -5,15 +5,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from conftest import noisy_phantom, phantom
+from scipy import ndimage
 
 import DLReconLib
 from DLReconLib.inference import Execution, Model, run_model
 from DLReconLib.models import ModelCard
+from DLReconLib.networks import SERIES
 from DLReconLib.networks.context import Context
 from DLReconLib.progress import Cancelled
 from DLReconLib.resolution import Enlargement
 from DLReconLib.resolution.acquisition import Acquisition
 from DLReconLib.result import Result
+from DLReconLib.series import reconstruct_series
 from DLReconLib.transforms import LinearIntensity
 from DLReconLib.volume import Geometry, Volume
 
@@ -39,9 +42,20 @@ def hole_in(shape: tuple[int, ...]) -> np.ndarray:
     return hole
 
 
+def series_of(volume: Volume) -> list[Volume]:
+    """The volume as the first of ten frames of the same thing; of the others the fine detail is thrown about."""
+    smooth = ndimage.uniform_filter(volume.array.astype(np.float32), 3)
+    rng, fine = np.random.default_rng(3), (volume.array - smooth).ravel()
+    frames = [smooth + rng.permutation(fine).reshape(smooth.shape) for _ in range(9)]
+    whole = np.issubdtype(volume.array.dtype, np.integer)
+    return [volume, *(volume.with_array((np.rint(f) if whole else f).astype(volume.array.dtype)) for f in frames)]
+
+
 def reconstruct(volume: Volume, **options) -> Result:
-    """What is made to fill holes gets some where the test gives none."""
+    """What is made to fill holes gets some where the test gives none, what works on time series gets one."""
     loaded = options.get("loaded")
+    if loaded and loaded.card.network in SERIES:
+        return reconstruct_series(series_of(volume), **options)[0]
     if loaded and loaded.card.task == "inpaint" and "mask" not in options:
         options["mask"] = volume.with_array(hole_in(volume.array.shape))
     return DLReconLib.reconstruct(volume, **options)
@@ -75,7 +89,8 @@ def test_grid_unit_and_type(model: Model) -> None:
     assert np.isfinite(result.volume.array).all()
     material = np.zeros(volume.array.shape, bool)
     material[MATERIAL] = True
-    assert abs(result.volume.array[on_grid(result, material)].mean() - volume.array[material].mean()) < 20
+    if model.card.task != "contrast":  # whose job it is to change values
+        assert abs(result.volume.array[on_grid(result, material)].mean() - volume.array[material].mean()) < 20
     assert result.volume.metadata == {"PatientID": "phantom"}
     if not enlarges(model.card):
         np.testing.assert_allclose(result.residual.array, volume.array - result.volume.array, atol=1e-3)
@@ -172,7 +187,7 @@ def test_equivariance_as_claimed(model: Model) -> None:
 
 def test_constant_stays_constant(model: Model) -> None:
     """The road refuses a constant image; the method must leave one alone all the same."""
-    if enlarges(model.card):
+    if enlarges(model.card) or model.card.network in SERIES:
         array = np.full((12, 24, 24), 400.0, np.float32)
         array[6, 12, 12] += 1e-3
         assert np.abs(reconstruct(Volume(array), loaded=model).volume.array - 400).max() < 1
@@ -247,6 +262,8 @@ def test_single_slices_and_thin_stacks(model: Model, shape: tuple[int, int, int]
 
 
 def test_components_are_treated_alike(model: Model) -> None:
+    if model.card.network in SERIES:
+        pytest.skip("works on frames of one component")
     volume = image_for(model.card)
     colour = volume.with_array(np.stack([volume.array, volume.array[:, ::-1]], 3))
     after = reconstruct(colour, loaded=model).volume.array
