@@ -4,6 +4,7 @@ First the error inside the holes alone ("inpainting"), then, from those weights,
 it ("inpainting-gan": Isola et al., CVPR 2017, section 3.2; least squares, Mao et al., ICCV 2017).
 """
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -81,17 +82,24 @@ class InpaintingTrainer(Trainer):
     figures = ("validation_psnr_gain_db", *(f"gain_{kind}_db" for kind in KINDS))
 
     def make_patches(self, sources: list[Source]) -> list[Example]:
-        """The pool of a role. The random numbers follow from the seed of the plan, so that a resumed run has the
-        same."""
+        """The pool of a role, made once and kept in the work folder. Its random numbers follow from the seed of the
+        plan."""
         role = "train" if not hasattr(self, "pooled") else "validation"
         self.pooled = True
+        path = self.work / f"pool-{role}-{self.plan.seed}-{self.rank}.npy"
+        if path.exists():
+            return [Example(e[:-1], e[-1]) for e in np.load(path, mmap_mode="r")]
         maker, kinds = ExampleMaker(sources, self.plan.patch), list(KINDS)
         count = min(POOL[role], 8 * self.plan.total * self.plan.batch)
         given = [None] * count if role == "train" else [kinds[n % len(kinds)] for n in range(count)]
-        return [
+        pool = [
             maker.make(np.random.default_rng([self.plan.seed, self.rank, n, role == "train"]), kind)
             for n, kind in enumerate(given)
         ]
+        temporary = path.with_suffix(f".{os.getpid()}.part.npy")
+        np.save(temporary, np.stack([np.concatenate([e.channels, e.truth[None]]) for e in pool]))
+        temporary.replace(path)
+        return pool
 
     def stack(self, chosen: list[Example]) -> tuple[Tensor, Tensor]:
         """(N, 8, D, H, W) and the truth (N, 1, D, H, W), float32."""
