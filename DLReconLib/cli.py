@@ -298,7 +298,25 @@ def fetch(arguments: argparse.Namespace) -> int:
     return DONE
 
 
-VERBS = {"add": add, "remove": remove, "export": export, "fetch": fetch,
+def synthesize(arguments: argparse.Namespace) -> int:
+    from DLReconLib.io import check_output, read_volume
+    from DLReconLib.outputs import beside
+    from DLReconLib.synthesis import synthesize as paint
+
+    label_file = beside(arguments.output, "labels")
+    inputs = [arguments.labels] if arguments.labels else []
+    for path in (arguments.output, label_file):
+        check_output(path, arguments.overwrite, inputs)
+    labels = read_volume(arguments.labels) if arguments.labels else None
+    image, labels, record = paint(labels, seed=arguments.seed, shape=arguments.size, noise=arguments.noise,
+                                  bias=arguments.bias)  # fmt: skip
+    write_images([labels], label_file, record, arguments.overwrite)
+    write_images([image], arguments.output, record, arguments.overwrite)
+    print(f"{arguments.output}: synthetic, seed {arguments.seed}; its labels: {label_file}")
+    return DONE
+
+
+VERBS = {"synthesize": synthesize, "add": add, "remove": remove, "export": export, "fetch": fetch,
          "list": list_models, "show": show, "run": run, "replay": replay, "report": report, "metrics": metrics,
          "evaluate": evaluate, "train": train,
          "doctor": doctor, "demo": demo, "worker": worker, "batch": batch, "explain": explain,

@@ -177,6 +177,15 @@ def make_parser() -> argparse.ArgumentParser:
     verb.add_argument("--sha256", required=True, help="checksum of the file, 64 hexadecimal digits")
     verb.add_argument("--out", type=Path, default=Path(), help="file or folder to write to (default: here)")
 
+    verb = verbs.add_parser("synthesize", help="a synthetic volume for training and tests, painted from labels")
+    verb.add_argument("output", type=Path, help="file of the image; its labels are written beside it")
+    verb.add_argument("--labels", type=Path, help="label image to paint (default: random shapes)")
+    verb.add_argument("--seed", type=int, default=0, help="of all that is random (default 0)")
+    verb.add_argument("--size", type=triple, default=(64, 96, 96), metavar="Z,Y,X", help="voxels of random shapes")
+    verb.add_argument("--noise", type=float, default=0.0, help="of Rician noise, a fraction of the range")
+    verb.add_argument("--bias", type=float, default=0.0, help="strength of a smooth coil field, 0 to 1")
+    verb.add_argument("--overwrite", action="store_true", help="replace files that exist")
+
     verb = verbs.add_parser("demo", help="the main job on a real image, with a picture and figures")
     verb.add_argument("--out", type=Path, default=Path("dlrecon-demo"), help="folder to write to")
     return parser

@@ -15,7 +15,7 @@ def check_outputs(arguments: argparse.Namespace) -> None:
     from DLReconLib.io import check_output
 
     inputs = [p for p in (arguments.input, arguments.mask) if p]
-    label = invented_file(arguments) if arguments.task == "inpaint" else None
+    label = beside(arguments.output, "invented") if arguments.task == "inpaint" else None
     main = None if dicom_source(arguments) else arguments.output
     if arguments.consistency and arguments.task != "super-resolution":
         raise ValueError(f"consistency {arguments.consistency}: wanted the task super-resolution, not {arguments.task}")
@@ -37,13 +37,12 @@ def check_outputs(arguments: argparse.Namespace) -> None:
             raise ValueError(f"{path}: PNG holds no negative values and no fractions; wanted .nrrd, .nii.gz or .tif")
 
 
-def invented_file(arguments: argparse.Namespace) -> Path:
-    """Where the label image of what was invented lies: beside the output."""
+def beside(output: Path, word: str) -> Path:
+    """NAME-word.nrrd in the folder of the output NAME.nii.gz."""
     from DLReconLib.claims import extension
 
-    output = arguments.output
     stem = output.name[: len(output.name) - len(extension(output))]
-    return output.with_name(f"{stem}-invented.nrrd")
+    return output.with_name(f"{stem}-{word}.nrrd")
 
 
 def dicom_source(arguments: argparse.Namespace) -> Path | None:
@@ -145,7 +144,7 @@ def write_results(arguments: argparse.Namespace, results: list[Any], record: dic
         arguments.output: lambda r: r.volume,
     }
     if results[0].invented is not None:
-        wanted = {invented_file(arguments): lambda r: r.invented} | wanted
+        wanted = {beside(arguments.output, "invented"): lambda r: r.invented} | wanted
     made: list[Path] = []
     try:
         for path, image in wanted.items():

@@ -12,7 +12,9 @@ LIBRARY = Path(__file__).parents[2] / "DLReconLib"
 # Each module may import what is named beside it.
 ALLOWED = {
     "cli": {"batch", "card_text", "cohort", "demo", "doctor", "evaluation", "explain", "flags", "fusion", "io",
-            "library", "models", "outputs", "progress", "quality", "replay", "report", "series", "training", "worker"},
+            "library", "models", "outputs", "progress", "quality", "replay", "report", "series", "synthesis", "training",
+            "worker"},
+    "synthesis": {"degradations", "volume"},
     "outputs": {"claims", "derived", "headers", "io"},
     "demo": {"io", "metrics", "outputs", "pipeline", "progress", "volume"},
     "doctor": {"dependencies", "devices", "models", "shelves"},
@@ -21,7 +23,7 @@ ALLOWED = {
     "cohort": {"evaluation", "inference", "io", "models", "outputs", "pages", "pipeline", "progress", "quality",
                "volume"},
     "quality": {"metrics"},
-    "training": {"degradations", "io", "networks", "progress", "resolution"},
+    "training": {"degradations", "io", "models", "networks", "progress", "resolution"},
     "pipeline": {"enlarging", "fingerprint", "inference", "inputs", "models", "networks", "progress", "quality",
                  "resolution", "result", "transforms", "trust", "uncertainty", "volume"},
     "enlarging": {"inference", "metrics", "models", "networks", "pieces", "progress", "resolution", "transforms",
