@@ -42,6 +42,7 @@ WHOLE: dict[str, str] = {
     "spike-filter": "DLReconLib.networks.kspace:spike_filter",
     "n4": "DLReconLib.networks.bias_net:n4",
     "metal-interpolation": "DLReconLib.networks.metal:metal_interpolation",
+    "streak-tv": "DLReconLib.networks.streaks:streak_tv",
     "polar-median": "DLReconLib.networks.rings:polar_median",
     "clahe": "DLReconLib.networks.tone:clahe",
     "gamma": "DLReconLib.networks.tone:gamma",

@@ -29,6 +29,7 @@ from DLReconLib.training.plans import Plan
 TRAINERS = {
     "mr-resolution": "DLReconLib.training.resolution:ResolutionTrainer",
     "ct-resolution": "DLReconLib.training.resolution:ResolutionTrainer",
+    "mr-resolution-gan": "DLReconLib.training.adversarial:AdversarialTrainer",
     "mr-artifacts": "DLReconLib.training.restoration:RestorationTrainer",
     "mr-bias": "DLReconLib.training.bias:BiasTrainer",
     "ct-artifacts": "DLReconLib.training.ct_artifacts:CtArtifactTrainer",

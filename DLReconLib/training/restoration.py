@@ -16,12 +16,15 @@ from DLReconLib.training.patches import Array, Source
 # What draws the pairs of a degradation: "module:class", called with (sources, degradation, patch) like PatchMaker,
 # with draw(rng, kind) -> RestorationPair; kind is None or the number of the artifact that is wanted.
 MAKERS: dict[str, str] = {
+    "mr-artifacts": "DLReconLib.training.mr_artifacts:ArtifactMaker",
     "us-speckle": "DLReconLib.training.modalities:SpeckleMaker",
     "pet-noise": "DLReconLib.training.modalities:PetMaker",
     "micro-noise": "DLReconLib.training.modalities:MicroscopyMaker",
 }
-EMPTY = 4e-6  # (0.2 % of the range)^2: damage below it is not worth removing
-NAMING = 0.1  # weight of telling the artifacts apart
+# (0.2 % of the range)^2: damage below it is not worth removing. A maker may have a `floor` of its own: with a low one,
+# slices without damage rule the gradients and nothing is learned of the others.
+EMPTY = 4e-6
+NAMING = 0.1  # weight, where the maker has no `naming`, of telling the artifacts apart
 TOLD = 0.7  # share of the slices that are to be mended; of the others the artifact is to be named
 
 
@@ -96,12 +99,14 @@ class RestorationTrainer(Trainer):
         with self.autocast():
             residual, logits = self.parallel(self.shown(batch, told), self.conditions(batch, told, rng))
         left, before = batch.errors(residual)
-        gain = ((left + EMPTY) / (before + EMPTY)).log()
+        floor = getattr(self.makers["train"], "floor", EMPTY)
+        gain = ((left + floor) / (before + floor)).log()
         if logits is not None and bool(told.any()):  # restore() never removes what it has not named before
             gain = gain[told]
         loss = gain.mean()
         if logits is not None and not bool(told.all()):
-            loss = loss + NAMING * functional.cross_entropy(logits[~told], batch.kind[~told])
+            weight = getattr(self.makers["train"], "naming", NAMING)
+            loss = loss + weight * functional.cross_entropy(logits[~told], batch.kind[~told])
         self.descend(loss)
         return float(loss.detach())
 

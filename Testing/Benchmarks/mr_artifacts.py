@@ -1,0 +1,318 @@
+"""What becomes of ringing, movement and spikes in MR slices: ours against classical methods, all in one run.
+
+  python Testing/Benchmarks/mr_artifacts.py --data DATA     writes mr_artifacts.md, .json and figures/mr-artifacts-*.png
+  python Testing/Benchmarks/mr_artifacts.py --quick         two images
+  python Testing/Benchmarks/mr_artifacts.py --cards         the figures of an earlier run into the models' cards
+
+DATA (or DLRECON_DATA) is the folder of images that the split of mr-denoise names; only those of the role "test" are
+opened. --rivals PYTHON is an environment with dipy (requirements-rivals.txt); without it that column is empty.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy import fft, ndimage
+
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
+
+from cases import ZOO, Array, block_average, check_role, generator  # noqa: E402
+
+from DLReconLib import reconstruct  # noqa: E402
+from DLReconLib.degradations import mr_artifacts as physics  # noqa: E402
+from DLReconLib.io import read_volume  # noqa: E402
+from DLReconLib.metrics import psnr, ssim  # noqa: E402
+from DLReconLib.volume import Geometry, Volume  # noqa: E402
+
+HERE = Path(__file__).parent
+OURS = "mr-artifacts"
+SLICES = 6
+NOISE = 0.01  # of the range, in both channels
+# Name, file, means of blocks (k, j, i) that the reference consists of.
+REFERENCES = (
+    ("Colin27 T1", "mr/t1_ch2_colin27_ants.nii.gz", (1, 1, 1)),
+    ("pddl head T1", "mr/t1_head_3t_pddl.nii.gz", (2, 2, 2)),
+    ("niivue head T2", "mr/t2_head_niivue.nii.gz", (1, 1, 1)),
+    ("torchio head FLAIR", "mr/t2flair_head_torchio.nii.gz", (1, 2, 2)),
+    ("STS_001 thigh T1", "mr/STS_001_t1.nii.gz", (1, 1, 1)),
+    ("STS_002 leg T1", "mr/STS_002_t1.nii.gz", (1, 1, 1)),
+    ("STS_003 thigh T1", "mr/STS_003_t1.nii.gz", (1, 1, 1)),
+    ("STS_004 thigh T1", "mr/STS_004_t1.nii.gz", (1, 1, 1)),
+)
+SHOWN = ("Colin27 T1", "STS_001 thigh T1")
+CONDITIONS = {
+    "gibbs": ("zero-filled from 75 %", "zero-filled from 50 %", "one axis from 60 %", "own grid"),
+    "motion": ("small", "middle", "large"),
+    "spike": ("one", "several", "other in each slice"),
+    "none": ("clean",),
+}
+DAMAGE = {"small": (31, 36), "middle": (26, 31), "large": (21, 26)}  # dB over the object
+SMOOTHERS = ("gaussian", "median", "nlm", "curvature")  # of movement: the best of them in each case
+
+
+@dataclass(frozen=True)
+class Case:
+    """broken, reference: (k, j, i); mask: the object, where figures are taken."""
+
+    image: str
+    kind: str
+    condition: str
+    broken: Array
+    reference: Array
+    mask: Array
+
+    @property
+    def volume(self) -> Volume:
+        return Volume(self.broken, Geometry((1.0, 1.0, 5.0)), "MR")
+
+
+def reference(path: str, average: tuple[int, int, int], data: Path) -> Array:
+    """SLICES slices of the middle half; 1 is the 99.9th percentile."""
+    check_role(path, "mr-denoise")
+    array = np.maximum(block_average(read_volume(data / path), average).array, 0)
+    places = np.linspace(0.3, 0.7, SLICES) * len(array)
+    chosen = array[places.astype(int)]
+    return (chosen / np.percentile(chosen, 99.9)).astype(np.float32)
+
+
+def cases(data: Path, quick: bool = False) -> Iterator[Case]:
+    for name, path, average in [r for r in REFERENCES if r[0] in SHOWN] if quick else REFERENCES:
+        clean = reference(path, average, data)
+        for kind, conditions in CONDITIONS.items():
+            for condition in conditions:
+                rng = generator(name, condition)
+                noise = physics.complex_noise(clean.shape, NOISE, rng)
+                pairs = [degrade(kind, condition, s, n, rng) for s, n in zip(clean, noise, strict=True)]
+                if kind == "spike" and condition != "other in each slice":  # what the receiver does to all alike
+                    rng = generator(name, condition)
+                    spikes = physics.random_spikes(clean.shape[1:], rng)
+                    spikes = tuple(s[:1] for s in spikes) if condition == "one" else spikes
+                    pairs = [(physics.put_spikes(s, *spikes, n), np.abs(s + n))
+                             for s, n in zip(clean, noise, strict=True)]  # fmt: skip
+                broken, truth = (np.stack(part).astype(np.float32) for part in zip(*pairs, strict=True))
+                yield Case(name, kind, condition, broken, truth, truth > 0.1)
+
+
+def degrade(kind: str, condition: str, clean: Array, noise: Array, rng: np.random.Generator) -> tuple[Array, Array]:
+    """One slice: broken and reference. The noise is in both, as far as the acquisition lets it through."""
+    truth = np.abs(clean + noise)
+    if kind == "none":
+        return truth, truth
+    if kind == "spike":
+        return physics.put_spikes(clean, *physics.random_spikes(clean.shape, rng), noise), truth
+    if kind == "motion":
+        low, high = DAMAGE[condition]
+        while True:
+            broken = physics.move(clean, physics.random_poses(len(clean), rng), noise)
+            if low <= psnr(broken[None], truth[None], 1.0, truth[None] > 0.1) < high:
+                return broken, truth
+    if condition == "own grid":
+        height, width = (n // 2 * 2 for n in clean.shape)
+        clean = clean[:height, :width]
+        lines = sizes = (height // 2, width // 2)
+        truth = clean.reshape(sizes[0], 2, sizes[1], 2).mean((1, 3))
+        rest = np.zeros(sizes)
+    else:
+        share = int(condition.split()[-2]) / 100
+        sizes, truth = clean.shape, clean
+        lines = (int(share * sizes[0]), sizes[1] if condition.startswith("one") else int(share * sizes[1]))
+        rest = physics.acquire_axis(physics.acquire_axis(noise.real, lines[0], sizes[0], 0), lines[1], sizes[1], 1)
+    return np.abs(physics.truncate(clean, lines, sizes) + rest), np.abs(truth + rest)
+
+
+def kspace_median(image: Array, limit: float = 4.0) -> Array:
+    """The usual remedy for spikes: samples of k-space far above the median of their neighbourhood get its amplitude."""
+    output = np.empty_like(image)
+    for number, slice_ in enumerate(image):
+        spectrum = fft.fft2(slice_)
+        amplitude = np.abs(spectrum)
+        usual = ndimage.median_filter(amplitude, 5, mode="wrap")
+        fj, fi = (fft.fftfreq(n, 1 / n) for n in slice_.shape)
+        high = (amplitude > limit * usual) & (np.hypot(fj[:, None], fi[None]) > 8)
+        spectrum[high] *= (usual / (amplitude + 1e-12))[high]
+        output[number] = fft.ifft2(spectrum).real
+    return output
+
+
+def dipy(image: Array, python: str) -> tuple[Array, float]:
+    with tempfile.TemporaryDirectory() as folder:
+        files = [str(Path(folder) / n) for n in ("in.npy", "out.npy")]
+        np.save(files[0], image)
+        command = [python, str(HERE / "gibbs_rival.py"), *files]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        return np.load(files[1]), float(done.stdout.split()[-1])
+
+
+def methods(case: Case, rivals: str) -> dict[str, tuple[Array, float, dict]]:
+    """Outputs, seconds and what was found."""
+    outputs: dict = {"input": (case.broken, 0.0, {})}
+
+    def run(name: str, **options) -> None:
+        started = time.perf_counter()
+        result = reconstruct(case.volume, device="cpu", judge=False, **options)
+        found = result.provenance.get("found", {})
+        outputs[name] = (result.volume.array, time.perf_counter() - started, found)
+
+    reduction = {"task": "artifact-reduction"}
+    if case.kind == "gibbs":
+        if rivals:
+            outputs["dipy"] = (*dipy(case.broken, rivals), {})
+        run("gibbs-shifts", model="classical/gibbs-shifts", **reduction)
+    if case.kind == "spike":
+        started = time.perf_counter()
+        outputs["k-space median"] = (kspace_median(case.broken), time.perf_counter() - started, {})
+        run("spike-filter", model="classical/spike-filter", **reduction)
+    if case.kind == "motion":
+        for name in SMOOTHERS:
+            run(name, model=f"classical/{name}")
+    if case.kind != "none":
+        run("ours, told", model=OURS, artifact=case.kind, **reduction)
+    run("ours, auto", model=OURS, **reduction)
+    return outputs
+
+
+def measure(case: Case, rivals: str) -> tuple[list[dict], dict[str, Array]]:
+    rows, found = [], methods(case, rivals)
+    for method, (output, seconds, notes) in found.items():
+        rows.append({
+            "image": case.image, "kind": case.kind, "condition": case.condition, "method": method,
+            "psnr": min(99.0, psnr(output, case.reference, 1.0, case.mask)),
+            "ssim": ssim(output, case.reference, 1.0, case.mask), "seconds": seconds, "found": notes,
+        })  # fmt: skip
+    print(f"{time.strftime('%H:%M:%S')} {case.image}, {case.kind}, {case.condition}: "
+          + ", ".join(f"{r['method']} {r['psnr']:.2f}/{r['ssim']:.3f}" for r in rows)
+          + f" {rows[-1]['found']}", flush=True)  # fmt: skip
+    return rows, {m: o for m, (o, _, _) in found.items()}
+
+
+def rival_of(kind: str) -> tuple[str, ...]:
+    return {"gibbs": ("dipy", "gibbs-shifts"), "motion": SMOOTHERS, "spike": ("k-space median", "spike-filter")}[kind]
+
+
+def draw(case: Case, outputs: dict[str, Array], rows: list[dict], folder: Path) -> Path:
+    """One slice: input, the best rival, ours, reference; below, what they miss."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    folder.mkdir(parents=True, exist_ok=True)
+    figures = {r["method"]: r["psnr"] for r in rows}
+    best = max((m for m in rival_of(case.kind) if m in figures), key=figures.get)
+    names = ["input", best, "ours, told"]
+    shown = {f"{m} {figures[m]:.2f} dB": outputs[m][2] for m in names} | {"reference": case.reference[2]}
+    ratio = case.reference.shape[1] / case.reference.shape[2]
+    figure, axes = plt.subplots(2, 4, figsize=(11, 5.5 * ratio + 0.6), layout="constrained")
+    for column, (title, image) in enumerate(shown.items()):
+        axes[0, column].imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        axes[0, column].set_title(title, fontsize=9)
+        if column < 3:
+            axes[1, column].imshow(image - case.reference[2], cmap="gray", vmin=-0.1, vmax=0.1)
+    for axis in axes.flat:
+        axis.axis("off")
+    axes[1, 3].text(0.05, 0.5, f"{case.image}\n{case.kind}, {case.condition}\nbelow: errors", fontsize=9)
+    words = "".join(c if c.isalnum() else " " for c in f"{case.image} {case.kind} {case.condition}".lower()).split()
+    path = folder / f"mr-artifacts-{'-'.join(words)}.png"
+    figure.savefig(path, dpi=70, metadata={"Software": None})
+    plt.close(figure)
+    return path
+
+
+def summary(rows: list[dict]) -> list[dict]:
+    """For each kind and condition the means over the images, and how ours, told, compares."""
+    found = []
+    for kind, condition in dict.fromkeys((r["kind"], r["condition"]) for r in rows):
+        mine = [r for r in rows if (r["kind"], r["condition"]) == (kind, condition)]
+        images = list(dict.fromkeys(r["image"] for r in mine))
+        of = {(r["image"], r["method"]): r for r in mine}
+        names = list(dict.fromkeys(r["method"] for r in mine))
+        line = {"kind": kind, "condition": condition, "images": len(images)}
+        line["means"] = {m: {f: float(np.mean([of[i, m][f] for i in images])) for f in ("psnr", "ssim", "seconds")}
+                         for m in names}  # fmt: skip
+        named = [of[i, "ours, auto"]["found"].get("artifact") == kind for i in images]
+        line["named"] = sum(named)
+        if kind != "none":
+            rivals = [m for m in rival_of(kind) if m in names]
+            for figure in ("psnr", "ssim"):
+                gains = [of[i, "ours, told"][figure] - of[i, "input"][figure] for i in images]
+                over = [of[i, "ours, told"][figure] - max(of[i, m][figure] for m in rivals) for i in images]
+                line[f"{figure}_gain"], line[f"{figure}_over_rivals_least"] = float(np.mean(gains)), float(min(over))
+        found.append(line)
+    return found
+
+
+def as_markdown(record: dict) -> str:
+    both = "{psnr:.2f} / {ssim:.3f}".format_map
+    lines = [
+        "# MR artifacts", "",
+        "PSNR (dB) / SSIM over the object, means over the images. Gain: ours, told the artifact, above the input.",
+        "Least: ours above the best of the classical methods of that image, in the worst image. Named: images whose",
+        "artifact `auto` names right (clean: in which it finds nothing).", "",
+    ]  # fmt: skip
+    for kind in dict.fromkeys(line["kind"] for line in record["summary"]):
+        part = [line for line in record["summary"] if line["kind"] == kind]
+        names = list(part[0]["means"])
+        lines += [f"| {kind} | images | {' | '.join(names)} | gain | least | named |", "|---" * (len(names) + 5) + "|"]
+        for line in part:
+            values = " | ".join(both(line["means"][m]) for m in names)
+            gain = f"{line['psnr_gain']:+.2f} / {line['ssim_gain']:+.3f}" if "psnr_gain" in line else ""
+            least = (f"{line['psnr_over_rivals_least']:+.2f} / {line['ssim_over_rivals_least']:+.3f}"
+                     if "psnr_gain" in line else "")  # fmt: skip
+            lines.append(f"| {line['condition']} | {line['images']} | {values} | {gain} | {least} | {line['named']} |")
+        lines.append("")
+    return "\n".join(lines) + "\n"
+
+
+def write_cards(record: dict) -> None:
+    """The means into the field "results" of the cards of all methods that have one."""
+    names = {"ours, told": OURS, "gibbs-shifts": "classical/gibbs-shifts", "spike-filter": "classical/spike-filter"}
+    for method, card_id in names.items():
+        path = ZOO / card_id / "card.json"
+        card = json.loads(path.read_text(encoding="utf-8"))
+        card["results"] = {"script": "Testing/Benchmarks/mr_artifacts.py", "date": record["date"]}
+        for line in record["summary"]:
+            if method in line["means"]:
+                found = {m: f"{v['psnr']:.2f} dB, SSIM {v['ssim']:.3f}" for m, v in line["means"].items()}
+                found |= {"images": line["images"]} | ({"named right": line["named"]} if card_id == OURS else {})
+                card["results"][f"{line['kind']}, {line['condition']}"] = found
+        path.write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=os.environ.get("DLRECON_DATA"), help="folder of the images")
+    parser.add_argument("--out", type=Path, default=HERE, help="folder of the tables and of figures/")
+    parser.add_argument("--rivals", default="", help="Python of an environment with dipy")
+    parser.add_argument("--quick", action="store_true", help="two images, a smoke test")
+    parser.add_argument("--cards", action="store_true", help="put the figures of an earlier run into the models' cards")
+    options = parser.parse_args()
+    store = options.out / "mr_artifacts.json"
+    if options.cards:
+        write_cards(json.loads(store.read_text(encoding="utf-8")))
+        return 0
+    if not options.data:
+        parser.error("where are the images? give --data FOLDER or set DLRECON_DATA")
+    record: dict = {"date": time.strftime("%Y-%m-%d"), "scores": [], "figures": []}
+    drawn = ("zero-filled from 75 %", "own grid", "middle", "several")
+    for case in cases(Path(options.data), options.quick):
+        rows, outputs = measure(case, options.rivals)
+        record["scores"] += rows
+        if case.image in SHOWN and case.condition in drawn:
+            record["figures"].append(draw(case, outputs, rows, options.out / "figures").name)
+    record["summary"] = summary(record["scores"])
+    store.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    (options.out / "mr_artifacts.md").write_text(as_markdown(record), encoding="utf-8")
+    print(as_markdown(record))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
