@@ -25,6 +25,7 @@ METALS = {
 METAL_KINDS = ("hip", "screws", "rods", "fillings")
 EFFECTIVE = 0.0193  # water per mm, what 1 means
 BONE_FROM = 1.2
+APERTURE = 0.7  # standard deviation of what a detector sees, focal spot and aperture, in pixels
 
 
 @dataclass(frozen=True)
@@ -67,10 +68,10 @@ def detector_gains(shape: tuple[int, int], rng: np.random.Generator) -> Array:
     if rng.random() < 0.4:
         module = int(rng.integers(8, 33))
         errors += 0.4 * np.repeat(rng.standard_normal(count // module + 1), module)[:count]
-    if not errors.any():
-        errors[rng.integers(count, size=4)] = rng.choice([-1, 1], 4)
     if rng.random() < 0.6:
         errors = np.where(np.arange(count) < count // 2, errors[::-1], errors)
+    if not errors.any():
+        errors[count // 2 + rng.integers(count // 2, size=4)] = rng.choice([-1, 1], 4)
     sinogram = np.repeat(errors[None], views, 0)
     if rng.random() < 0.3:
         begin, length = rng.integers(views), int(rng.uniform(0.2, 0.7) * views)
@@ -146,7 +147,7 @@ def metal_artifacts(
         photons: for each detector and view, without anything in the way.
     """
     shape = slices.shape[1:]
-    angles = view_angles(int(1.5 * max(shape)))
+    angles = view_angles(2 * max(shape))
     bone = np.where(slices > BONE_FROM, slices, 0) * (EFFECTIVE / BONE[1])
     soft = np.where(slices > BONE_FROM, 0, np.clip(slices, 0, None))
     lengths = project(np.concatenate([soft, bone, metal, soft * metal, bone * metal]), angles) * pixel_mm
@@ -161,6 +162,7 @@ def metal_artifacts(
             np.float32
         )
         share = np.exp(-exponents) @ SPECTRUM.astype(np.float32)
+        share = ndimage.gaussian_filter1d(share, APERTURE, axis=-1)
         if noisy:
             counts = rng.poisson(photons * share) + rng.normal(0, 5, share.shape)
             share = np.where(iron > 0, np.maximum(counts, 1) / photons, share)
@@ -169,5 +171,5 @@ def metal_artifacts(
     noise_free = measured(soft, bone, 0 * iron, noisy=False)
     with_metal = measured(soft - soft_lost, bone - bone_lost, iron, noisy=True)
     change = (with_metal - noise_free).astype(np.float32)
-    change = filtered_back_projection(change, angles, shape, "shepp-logan")
+    change = filtered_back_projection(change, angles, shape, "hann")  # a sharp one aliases at metal
     return Broken(slices + change, slices, metal)

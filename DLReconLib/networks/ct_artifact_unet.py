@@ -1,7 +1,7 @@
 """Streaks, rings and metal in CT slices: a classical method makes the first guess, a network mends the rest.
 
 The network gets the guess and the slice as it was, so that it can see where the guess went wrong (as for metal in
-Zhang & Yu, IEEE TMI 37, 2018, section II.B); for streaks there is no guess (Jin et al., IEEE TIP 26, 2017).
+Zhang & Yu, IEEE TMI 37, 2018, section II.B; for streaks after Jin et al., IEEE TIP 26, 2017).
 """
 
 import numpy as np
@@ -13,6 +13,7 @@ from DLReconLib.networks.context import Context
 from DLReconLib.networks.metal import AT_ONCE, CLIPPED, correct_slices, find_metal
 from DLReconLib.networks.rings import SMALLEST, find_centre, ring_pattern
 from DLReconLib.networks.slice_unet import SURE, SliceUNet
+from DLReconLib.networks.streaks import smooth_streaks
 
 Array = np.ndarray
 BODY = 0.5  # relative to water
@@ -55,6 +56,8 @@ class CtArtifactUNet(SliceUNet):
             guess = image[now]
             if kind == "metal":
                 guess = correct_slices(guess, metal[now], told=told)
+            elif kind == "streak":
+                guess = np.stack([smooth_streaks(s) for s in guess])
             elif kind == "ring":
                 guess = np.stack([s - ring_pattern(s, centre) for s in guess])
             output[now] = self._mend(guess, image[now], kind)

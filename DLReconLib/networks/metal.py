@@ -16,6 +16,7 @@ Array = np.ndarray
 CERTAIN, LIKELY = 3.5, 3.0  # 2500 and 2000 HU: above cortical bone; implants of titanium and steel lie higher
 CLIPPED = 4.071  # 3071 HU, where the values of many scanners end
 AT_LEAST = 3  # certain voxels in a slice
+MARGIN = 1  # pixels about the metal that are blurred with it
 AT_ONCE = 8  # slices
 SMALLEST = 16  # pixels: smaller slices have no streaks worth a sinogram
 BONE, DENSE = 1.3, 2.5
@@ -47,22 +48,23 @@ def prior_image(corrected: Array, metal: Array) -> Array:
     """Tissue classes of a first correction: air 0, soft tissue 1, bone as it is (Meyer et al. 2010, section II.B)."""
     smooth = ndimage.gaussian_filter(corrected, (0, 1, 1), mode="nearest")
     prior = np.where(smooth < TISSUE, 0, np.where(smooth < BONE, 1, np.minimum(smooth, DENSE)))
-    prior[ndimage.binary_dilation(metal, np.ones((1, 3, 3)), 2)] = 1
+    prior[ndimage.binary_dilation(metal, np.ones((1, 3, 3)), MARGIN)] = 1
     return prior.astype(np.float32)
 
 
 def correct_slices(
-    image: Array, metal: Array, normalise: bool = True, told: Callable[[float], None] = lambda fraction: None
+    image: Array, metal: Array, prior: bool = True, told: Callable[[float], None] = lambda fraction: None
 ) -> Array:
     """The slices as they would be without metal, and tissue in its place; (k, j, i).
 
-    In the shadow of the metal the line integrals are interpolated from their neighbours, plainly, or, normalised,
-    after division by those of a prior image (NMAR: Meyer, Raupach, Lell, Schmidt, Kachelriess, Med. Phys. 37, 2010,
-    eq. 4-6). Only the change is reconstructed, so that nothing else loses sharpness.
+    In the shadow of the metal the line integrals are interpolated from their neighbours: as they are, or their
+    difference to those of a prior image (Bal & Spies, Med. Phys. 33, 2006; after Meyer et al., NMAR, Med. Phys. 37,
+    2010, section II, who divide by them: at the edge of the body what streaks left in air would be divided by next to
+    nothing). Only the change is reconstructed, so that nothing else loses sharpness.
     """
     shape = image.shape[1:]
     angles = view_angles(int(np.clip(1.25 * max(shape), 90, 720)))
-    wide = np.stack([ndimage.binary_dilation(m) for m in metal]).astype(np.float32)
+    wide = ndimage.binary_dilation(metal, np.ones((1, 3, 3)), MARGIN).astype(np.float32)
     both = project(np.concatenate([np.clip(image, 0, None), wide]), angles, lambda f: told(0.4 * f))
     measured, shadow = both[: len(image)], both[len(image) :] > 0.2
     bridged = bridge(measured, shadow)
@@ -71,18 +73,17 @@ def correct_slices(
         return image + filtered_back_projection(change, angles, shape, "shepp-logan")
 
     corrected = mended(bridged - measured)
-    if normalise:
+    if prior:
         told(0.55)
-        expected = project(prior_image(corrected, metal), angles, lambda f: told(0.55 + 0.3 * f)) + 1
-        # The 1 added to both, a pixel of water, steadies the ratio where rays pass air only.
-        bridged = bridge((measured + 1) / expected, shadow) * expected - 1
+        expected = project(prior_image(corrected, metal), angles, lambda f: told(0.55 + 0.3 * f))
+        bridged = bridge(measured - expected, shadow) + expected
         told(0.85)
         corrected = mended(np.where(shadow, bridged - measured, 0))
     return corrected.astype(np.float32)
 
 
 def metal_interpolation(
-    image: Array, context: Context, normalise: bool = True, certain: float = CERTAIN, likely: float = LIKELY
+    image: Array, context: Context, prior: bool = True, certain: float = CERTAIN, likely: float = LIKELY
 ) -> Array:
     """The image without the streaks of metal, the metal itself kept as it is. What was found is noted as {"artifact",
     "metal_voxels", "metal_slices"}."""
@@ -99,6 +100,6 @@ def metal_interpolation(
         def told(fraction: float, done: int = start) -> None:
             context.progress((done + AT_ONCE * fraction) / (len(slices) + AT_ONCE), f"slice {done + 1} with metal")
 
-        output[now] = correct_slices(image[now], metal[now], normalise, told)
+        output[now] = correct_slices(image[now], metal[now], prior, told)
     output[metal] = image[metal]
     return output

@@ -12,7 +12,8 @@ Array = np.ndarray
 DIRECTIONS = 512
 SECTORS = 64
 SMALLEST = 16  # pixels
-CLEARLY = 1.3  # how much stronger the rings about another centre must be
+CLEARLY = 2.0  # how much stronger the rings about another centre must be than those about the middle
+AT_LEAST = 0.005**2  # and how strong: 5 HU
 
 
 def middle(shape: tuple[int, ...]) -> tuple[float, float]:
@@ -59,12 +60,18 @@ def ring_pattern(
 
 
 def ring_energy(image: Array, centre: tuple[float, float], width: int, limit: float) -> float:
-    """How strong the whole rings about a centre are in a (j, i) image: mean square of the mean over the angle."""
+    """How strong the rings about a centre are in a (j, i) image: mean over its pixels of the product of the means
+    over two pairs of opposite quarters, where it is positive: round anatomy has few pixels near its own centre, and
+    other edges do not go all the way round."""
     detail = detail_along_radius(to_polar(image, centre, 128), width, limit)
-    counted = np.isfinite(detail)
-    enough = counted.sum(0) > 32
-    means = np.where(counted, detail, 0).sum(0)[enough] / counted.sum(0)[enough]
-    return float(np.mean(means**2)) if enough.any() else 0.0
+    halves = []
+    for half in (slice(0, None, 2), slice(1, None, 2)):
+        parts = np.roll(detail, 16, 0).reshape(4, 32, -1)[half].reshape(64, -1)
+        counted = np.isfinite(parts).sum(0)
+        halves.append(np.where(counted > 12, np.nansum(parts, 0) / np.maximum(counted, 1), 0))
+    power = np.maximum(halves[0] * halves[1], 0)
+    radius = np.arange(len(power))
+    return float((power * radius).sum() / radius.sum())
 
 
 def find_centre(image: Array, width: int = 15, limit: float = 0.15) -> tuple[float, float]:
@@ -84,11 +91,11 @@ def find_centre(image: Array, width: int = 15, limit: float = 0.15) -> tuple[flo
                 if energy > strongest:
                     best, strongest = candidate, energy
         step, reach = step / 2, 1
-    return best if strongest > CLEARLY * first else start
+    return best if strongest > max(CLEARLY * first, AT_LEAST) else start
 
 
 def polar_median(
-    image: Array, context: Context, width: int = 15, limit: float = 0.15, sectors: int = 9, centre: str = "middle"
+    image: Array, context: Context, width: int = 15, limit: float = 0.15, sectors: int = 9, centre: str = "found"
 ) -> Array:
     """The image without rings (Sijbers & Postnov, Phys. Med. Biol. 49, 2004; Prell et al., ibid. 54, 2009): in polar
     coordinates the median along the radius leaves the rings over, and the median along the angle cleans them.
