@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
+from torch.nn import functional
 
 from DLReconLib.degradations import ct_artifacts, log_uniform
 from DLReconLib.networks.metal import CLIPPED, correct_slices, find_metal
@@ -149,9 +150,22 @@ class CtArtifactTrainer(RestorationTrainer):
         if self.plan.start:
             self.network.load_state_dict(load_file(Path(plan_path).parent / self.plan.start))
             self.averaged = {k: v.clone() for k, v in self.network.state_dict().items()}
+        naming, rate = list(self.network.classify.parameters()), self.plan.adam_rate
+        self.alone_optimizer = torch.optim.AdamW([{"params": naming, "initial_lr": rate}], weight_decay=1e-4)
 
     def make_patches(self, sources: list[Source]) -> CtArtifactMaker:
         return CtArtifactMaker({k: degraded(sources, k, self.work) for k in KINDS}, self.plan.patch[-1])
+
+    def late_step(self) -> float:
+        """A step of the head alone that names the artifacts: there are plan.estimator_steps of them."""
+        self.network.requires_grad_(False)
+        self.network.classify.requires_grad_(True)
+        batch = self.pairs("train", self.step, 2 * self.plan.batch)
+        with self.autocast():
+            _, logits = self.network(self.shown(batch, batch.kind < 0))
+        loss = functional.cross_entropy(logits, batch.kind)
+        self.step_alone(loss)
+        return float(loss.detach())
 
     def shown(self, batch: RestorationBatch, told: Tensor) -> Tensor:
         """Nothing is guessed before the artifact is known."""
