@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from DLReconLib.models import ModelCard
 from DLReconLib.transforms import SlicesFirst
-from DLReconLib.trust import residuals
+from DLReconLib.trust import residuals, tasks
 from DLReconLib.trust.domain import distance
 from DLReconLib.trust.views import TINY, Pair, Views, air_limit, noise_level, views
 from DLReconLib.volume import Volume
@@ -43,6 +43,19 @@ LIMITS: dict[str, tuple[float, float]] = {
     "seam": (0.0, 1.8),
     "untouched": (0.0, 0.1),
     "domain": (0.0, 1.0),
+    # Of the other tasks, see tasks.py.
+    "outside": (0.0, 0.0),
+    "size": (0.0, 0.35),
+    "drift": (-0.1, 0.1),
+    "blur": (-0.9, 1.1),
+    "pattern": (-0.5, 1.5),
+    "field": (0.0, 0.04),
+    "depth": (0.0, 2.5),
+    "reach": (0.0, 1.0),
+    "order": (0.0, 0.01),
+    "lost": (0.0, 0.05),
+    "louder": (0.0, 3.0),
+    "rim": (0.0, 2.0),
 }
 
 
@@ -64,6 +77,16 @@ class Trust:
 
     light: str
     reasons: tuple[Reason, ...]
+
+    @classmethod
+    def of(cls, found: list[Reason]) -> "Trust":
+        """Of a check that was made more than once, of several components, the worst counts."""
+        worst: dict[str, Reason] = {}
+        for reason in found:
+            if reason.check not in worst or _rank(reason) > _rank(worst[reason.check]):
+                worst[reason.check] = reason
+        reasons = tuple(sorted(worst.values(), key=_rank, reverse=True))
+        return cls(reasons[0].light if reasons else GREEN, reasons)
 
     def joined(self, others: tuple[Reason, ...]) -> "Trust":
         """With further reasons."""
@@ -98,28 +121,32 @@ def judge(
     for plane in planes:
         whole = slice(None) if plane is np.newaxis else (..., plane)
         found += _judge_plane(source, source.array[whole], result.array[whole], card, noise, strength, mask)
-    worst: dict[str, Reason] = {}
-    for reason in found:
-        if reason.check not in worst or _rank(reason) > _rank(worst[reason.check]):
-            worst[reason.check] = reason
-    reasons = tuple(sorted(worst.values(), key=_rank, reverse=True))
-    return Trust(reasons[0].light if reasons else GREEN, reasons)
+    return Trust.of(found)
 
 
 def judge_change(
     source: Volume, result: Volume, card: ModelCard, noise: float, *, strength: float = 1.0, mask: Array | None = None,
     modality: str | None = None,
 ) -> Trust:  # fmt: skip
-    """Judge a result of a task whose change is not noise: only what holds for every task is looked at, whether the
-    grid and the modality are right and the values stay in their range. Arguments as for judge()."""
+    """Judge a result of a task whose change is not noise: grid, modality, values out of range, and what tasks.py
+    looks at. Arguments as for judge()."""
     broken = _broken(source, result)
     if broken:
         return Trust(RED, (broken,))
     found = [] if modality is None or "*" in card.modalities else [_modality(modality, card)]
     make = _maker(card)
-    found += [_range(source.array, result.array, make), _clipped(source.array, result.array, make)]
-    reasons = tuple(sorted(found, key=_rank, reverse=True))
-    return Trust(reasons[0].light, reasons)
+    if card.task != "contrast":  # which maps the values anew
+        found.append(_clipped(source.array, result.array, make))
+    if card.task != "contrast" and card.artifacts != ("bias",):
+        found.append(_range(source.array, result.array, make))
+    first = SlicesFirst.of_grid(source.geometry, source.array.shape[:3])
+    names = ["k", "j", "i"]
+    names.insert(0, names.pop(first.axis))
+    inside = None if mask is None else first(mask)
+    for plane in [...] if source.array.ndim == 3 else [(..., n) for n in range(source.array.shape[3])]:
+        a, b = (np.asarray(first(v.array[plane]), np.float32) for v in (source, result))
+        found += tasks.checks(a, b, card, noise, strength, inside, make, tuple(names))
+    return Trust.of(found)
 
 
 def structure_map(source: Volume, result: Volume, card: ModelCard, noise: float) -> Volume:

@@ -142,12 +142,12 @@ def level_shift(pair: Pair, bins: int = 6) -> tuple[float, float]:
     return float(change.mean()), max(means, key=abs, default=0.0)
 
 
-def seam(pair: Pair) -> tuple[float, float, tuple[int, int]]:
-    """The sharpest step of the mean residual between neighbouring planes: (step in local spreads, the same in
-    robust standard deviations of all steps of that axis, (axis, position))."""
+def seam(pair: Pair, axes: tuple[int, ...] = (0, 1, 2)) -> tuple[float, float, tuple[int, int]]:
+    """The sharpest step of the mean residual between neighbouring planes across one of the axes: (step in local
+    spreads, the same in robust standard deviations of all steps of that axis, (axis, position))."""
     ratio = np.where(pair.tissue, pair.removed / local_spread(pair.removed), 0)
     worst = (0.0, 0.0, (0, 0))
-    for axis in range(3):
+    for axis in axes:
         others = tuple(a for a in range(3) if a != axis)
         count = pair.tissue.sum(others)
         means = ratio.sum(others) / np.maximum(count, 1)
