@@ -26,7 +26,7 @@ from DLReconLib.models import find_card
 from DLReconLib.outputs import json_text, options_for, write_images, write_text
 from DLReconLib.progress import Progress, silent
 from DLReconLib.result import Result
-from DLReconLib.series import record_of
+from DLReconLib.series import record_of, wants_series
 from DLReconLib.volume import Volume
 
 MANIFEST, PAGE, PICTURES = "manifest.jsonl", "index.html", "pictures"
@@ -103,6 +103,8 @@ def _key(options: dict[str, Any]) -> dict[str, Any]:
         raise ValueError(f"options: {error}") from None
     if chosen["uncertainty"]:
         raise ValueError("uncertainty True; a batch writes no such maps; give `dlrecon run` the images that want one")
+    if chosen["task"] == "inpaint":
+        raise ValueError("task inpaint: a batch has no masks; give `dlrecon run` each image with its own")
     weights = "" if chosen["model"] == "auto" else find_card(chosen["model"]).sha256
     key = {"software": f"DLRecon {DLReconLib.__version__}", "weights": weights, **chosen}
     return json.loads(json.dumps(key))  # as it comes back from the manifest
@@ -138,17 +140,19 @@ class _Work:
             raise ValueError(case.trouble)
         volumes = [read_volume(case.path, case.series)] if case.series else read_series(case.path)
         options = options | options_for(volumes, Path(case.output))
-        results: list[Result] = []
-        for number, volume in enumerate(volumes):
-            job = self.client.submit(volume, **options)
+        together = len(volumes) > 1 and wants_series(options.get("model", "auto"))
+        jobs, results = [volumes] if together else volumes, []
+        for number, work in enumerate(jobs):
+            job = self.client.submit(work, **options)
             try:
                 while not job.finished:
                     self.client.poll(PATIENCE)
-                    self.fraction, self.text = (number + job.fraction) / len(volumes), job.text
+                    self.fraction, self.text = (number + job.fraction) / len(jobs), job.text
                     yield
             finally:
                 job.cancel()  # where the batch is given up; a finished one does not mind
-            results.append(job.wait())
+            job.wait()
+            results += job.results
             if options.get("model", "auto") == "auto":  # one series, one model
                 options = options | {"model": results[0].provenance["model"]["id"]}
         return results

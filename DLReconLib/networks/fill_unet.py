@@ -1,6 +1,6 @@
 """A U-Net that fills a hole: it mixes classical fills and adds what they miss.
 
-The network gets the biharmonic fill, straight lines along the three axes and the mask (mask and image as input, as in
+The network gets the biharmonic fill, lines along the three axes and the mask (mask and image as input, as in
 Pathak et al., "Context encoders", CVPR 2016), so that no layer ever sees what was in the hole, which is what partial
 convolutions are made for (Liu et al., ECCV 2018). It begins as a mix of the fills, each as far as it is to be
 trusted, and learns the mixture and a residual. Everything is in units of the spread around the hole: f(a x + b) =

@@ -21,9 +21,9 @@ UNKNOWN = "mask: every voxel is to be filled, so nothing is known; wanted a mask
 
 @dataclass(frozen=True)
 class Lines:
-    """What straight lines along an axis say of a hole.
+    """What lines along an axis say of a hole.
 
-    value: (k, j, i) float32, linear between the known ends of the hole's run along the axis, the nearer end where
+    value: (k, j, i) float32, from one known end of the hole's run along the axis to the other, the nearer end where
     there is one only, and 0 without.
     trust: (k, j, i) float32, 1 / length of the run between two ends, a quarter of 1 / distance to one, 0 without.
     """
@@ -41,8 +41,9 @@ def hole_of(image: Array, context: Context) -> Array:
     return context.mask
 
 
-def along(image: Array, hole: Array, axis: int, step: float = 1.0) -> Lines:
-    """Straight lines along an axis, whose voxels lie `step` apart."""
+def along(image: Array, hole: Array, axis: int, step: float = 1.0, curved: bool = False) -> Lines:
+    """Lines along an axis, whose voxels lie `step` apart: straight, or curved, cubic with the slopes that the next
+    known voxels give (Catmull & Rom, "A class of local interpolating splines", 1974)."""
     size = image.shape[axis]
     shape = [size if n == axis else 1 for n in range(3)]
     place = np.broadcast_to(np.arange(size, dtype=np.int32).reshape(shape), image.shape)
@@ -54,6 +55,16 @@ def along(image: Array, hole: Array, axis: int, step: float = 1.0) -> Lines:
     length = np.maximum(after - before, 1)
     share = np.where(left & right, (place - before) / length, np.where(left, 0, 1)).astype(np.float32)
     value = np.where(left | right, start * (1 - share) + end * share, 0)
+    if curved:
+        rise = end - start
+        further = [(np.maximum(before - 1, 0), before > 0), (np.minimum(after + 1, size - 1), after < size - 1)]
+        beyond = [(np.take_along_axis(image, n, axis), ok & ~np.take_along_axis(hole, n, axis)) for n, ok in further]
+        leave, arrive = (
+            np.where(known, length * (far - near) * sign / (length + 1) - rise, 0)
+            for (far, known), near, sign in zip(beyond, (end, start), (-1, 1), strict=True)
+        )
+        bend = share * (1 - share) * ((1 - share) * leave - share * arrive)
+        value = np.where(left & right, value + bend, value)
     one = 0.25 / np.maximum(np.where(left, place - before, after - place), 1)
     trust = np.where(left & right, 1 / length, np.where(left | right, one, 0)) / step
     return Lines(value.astype(np.float32), trust.astype(np.float32))
@@ -203,7 +214,7 @@ CHANNELS = 8
 class Fills:
     """What a network gets of a hole.
 
-    channels: (8, k, j, i) float32: the biharmonic fill and, relative to it, the straight lines along k, j, i, in units
+    channels: (8, k, j, i) float32: the biharmonic fill and, relative to it, curved lines along k, j, i, in units
         of the spread around the hole; the hole (0 or 1); how far the three lines are to be trusted, see Lines.
     middle, unit: channels[0] * unit + middle is in the unit of the image; unit 0: all around the hole is constant.
     """
@@ -223,7 +234,7 @@ def fills(image: Array, hole: Array, spacing: tuple[float, float, float], filled
     middle, unit = float(near.mean()), float(near.std())
     if unit <= 1e-6 * max(abs(middle), 1e-30):
         return Fills(np.zeros((CHANNELS, *image.shape), np.float32), middle, 0.0)
-    lines = [along(image, hole, axis, s / min(spacing)) for axis, s in enumerate(spacing)]
+    lines = [along(image, hole, axis, s / min(spacing), True) for axis, s in enumerate(spacing)]
     base = (filled - np.float32(middle)) / np.float32(unit)
     apart = [np.where(hole & (x.trust > 0), (x.value - filled) / np.float32(unit), 0) for x in lines]
     trust = [np.where(hole, x.trust, 0) for x in lines]

@@ -106,6 +106,12 @@ def test_command_line_writes_the_label(tmp_path: Path, volume: Volume) -> None:
     assert main([*words, "--mask", str(hole)]) == 2  # the label would be replaced
 
 
+def test_a_batch_says_that_it_has_no_masks(tmp_path: Path, volume: Volume, capsys: pytest.CaptureFixture) -> None:
+    write_volume(volume, tmp_path / "in.nrrd")
+    assert main(["batch", str(tmp_path), str(tmp_path / "out"), "--task", "inpaint"]) == 2
+    assert "masks" in capsys.readouterr().err
+
+
 def test_the_worker_gives_the_label(volume: Volume) -> None:
     mask = volume.with_array(hole_at(volume.array.shape))
     with Client() as client:
@@ -172,6 +178,16 @@ def test_lines_say_how_far_they_are_to_be_trusted() -> None:
     np.testing.assert_allclose(found.trust[1, 1, 4:7], 1 / 4)
     assert (found.value[1, 1, 9], found.trust[1, 1, 9]) == (8, 0.25)
     assert (found.trust[0, 0] == 0).all()
+
+
+def test_curved_lines_follow_a_wave_better_than_straight_ones() -> None:
+    wave = np.broadcast_to(np.sin(np.arange(16, dtype=np.float32) / 2)[:, None, None], (16, 4, 4))
+    hole = np.zeros(wave.shape, bool)
+    hole[[0, 5, 6, 11]] = True
+    straight, curved = (along(wave, hole, 0, curved=c).value for c in (False, True))
+    inner = np.s_[[5, 6, 11]]
+    assert (np.abs(curved - wave)[inner] < 0.8 * np.abs(straight - wave)[inner]).all()
+    assert np.array_equal(curved[0], straight[0])
 
 
 @pytest.mark.parametrize("kind", KINDS)
