@@ -16,6 +16,7 @@ Array = np.ndarray
 CERTAIN, LIKELY = 3.5, 3.0  # 2500 and 2000 HU: above cortical bone; implants of titanium and steel lie higher
 CLIPPED = 4.071  # 3071 HU, where the values of many scanners end
 AT_LEAST = 3  # certain voxels in a slice
+PASSES = 2
 MARGIN = 1  # pixels about the metal that are blurred with it
 AT_ONCE = 8  # slices
 SMALLEST = 16  # pixels: smaller slices have no streaks worth a sinogram
@@ -53,7 +54,7 @@ def prior_image(corrected: Array, metal: Array) -> Array:
 
 
 def correct_slices(
-    image: Array, metal: Array, prior: bool = True, told: Callable[[float], None] = lambda fraction: None
+    image: Array, metal: Array, passes: int = PASSES, told: Callable[[float], None] = lambda fraction: None
 ) -> Array:
     """The slices as they would be without metal, and tissue in its place; (k, j, i).
 
@@ -61,29 +62,30 @@ def correct_slices(
     difference to those of a prior image (Bal & Spies, Med. Phys. 33, 2006; after Meyer et al., NMAR, Med. Phys. 37,
     2010, section II, who divide by them: at the edge of the body what streaks left in air would be divided by next to
     nothing). Only the change is reconstructed, so that nothing else loses sharpness.
+
+    passes: with the prior image of what came out before; 0: as they are.
     """
     shape = image.shape[1:]
     angles = view_angles(int(np.clip(1.25 * max(shape), 90, 720)))
     wide = ndimage.binary_dilation(metal, np.ones((1, 3, 3)), MARGIN).astype(np.float32)
     both = project(np.concatenate([np.clip(image, 0, None), wide]), angles, lambda f: told(0.4 * f))
     measured, shadow = both[: len(image)], both[len(image) :] > 0.2
-    bridged = bridge(measured, shadow)
 
-    def mended(change: Array) -> Array:
+    def mended(bridged: Array) -> Array:
+        change = np.where(shadow, bridged - measured, 0)
         return image + filtered_back_projection(change, angles, shape, "shepp-logan")
 
-    corrected = mended(bridged - measured)
-    if prior:
-        told(0.55)
-        expected = project(prior_image(corrected, metal), angles, lambda f: told(0.55 + 0.3 * f))
-        bridged = bridge(measured - expected, shadow) + expected
-        told(0.85)
-        corrected = mended(np.where(shadow, bridged - measured, 0))
+    corrected = mended(bridge(measured, shadow))
+    for number in range(passes):
+        begun, length = 0.4 + 0.6 * number / passes, 0.6 / passes
+        prior = prior_image(corrected, metal)
+        expected = project(prior, angles, lambda f, begun=begun, length=length: told(begun + length * f))
+        corrected = mended(bridge(measured - expected, shadow) + expected)
     return corrected.astype(np.float32)
 
 
 def metal_interpolation(
-    image: Array, context: Context, prior: bool = True, certain: float = CERTAIN, likely: float = LIKELY
+    image: Array, context: Context, passes: int = PASSES, certain: float = CERTAIN, likely: float = LIKELY
 ) -> Array:
     """The image without the streaks of metal, the metal itself kept as it is. What was found is noted as {"artifact",
     "metal_voxels", "metal_slices"}."""
@@ -100,6 +102,6 @@ def metal_interpolation(
         def told(fraction: float, done: int = start) -> None:
             context.progress((done + AT_ONCE * fraction) / (len(slices) + AT_ONCE), f"slice {done + 1} with metal")
 
-        output[now] = correct_slices(image[now], metal[now], prior, told)
+        output[now] = correct_slices(image[now], metal[now], passes, told)
     output[metal] = image[metal]
     return output

@@ -185,8 +185,8 @@ def best_of(case: Case, method, weights: tuple[float, ...]) -> Array:
     return max((method(w) for w in weights), key=lambda a: psnr(a, case.reference, PEAK, case.mask))
 
 
-def methods(case: Case) -> dict:
-    ours = {"ours": lambda: run(case, NAME, case.artifact)} if (ZOO / NAME).is_dir() else {}
+def methods(case: Case, ours_is: str) -> dict:
+    ours = {"ours": lambda: run(case, ours_is, case.artifact)}
     if case.artifact == "streak":
         relative = case.image / 1000 + 1
         plain = {
@@ -196,7 +196,7 @@ def methods(case: Case) -> dict:
         }  # fmt: skip
     elif case.artifact == "metal":
         model = "classical/metal-interpolation"
-        plain = {"linear interpolation": lambda: run(case, model, "metal", prior=False),
+        plain = {"linear interpolation": lambda: run(case, model, "metal", passes=0),
                  "interpolation with a prior": lambda: run(case, model, "metal")}  # fmt: skip
     elif case.artifact == "ring":
         plain = {"polar median": lambda: run(case, "classical/polar-median", "ring")}
@@ -216,9 +216,9 @@ def shift(output: Array, case: Case) -> float:
     return float(np.sqrt(np.mean((mean(output - case.reference)[calm]) ** 2))) if calm.any() else float("nan")
 
 
-def measure(case: Case) -> tuple[list[dict], dict[str, Array]]:
+def measure(case: Case, ours_is: str) -> tuple[list[dict], dict[str, Array]]:
     rows, outputs = [], {}
-    for method, answer in methods(case).items():
+    for method, answer in methods(case, ours_is).items():
         started = time.perf_counter()
         output, found = answer()
         outputs[method] = output
@@ -230,8 +230,7 @@ def measure(case: Case) -> tuple[list[dict], dict[str, Array]]:
         if case.metal is not None:
             row["metal_kept"] = float(np.mean(output[case.metal] == case.image[case.metal]))
         rows.append(row)
-    if "ours" in outputs:
-        rows[-1]["named"] = run(case, NAME, "auto")[1].get("artifact", "none")
+    rows[-1]["named"] = run(case, ours_is, "auto")[1].get("artifact", "none")
     print(f"{time.strftime('%H:%M:%S')} {case.name}, {case.condition}: "
           + ", ".join(f"{r['method']} {r['psnr']:.2f} / {r['ssim']:.3f}" for r in rows), flush=True)  # fmt: skip
     return rows, outputs
@@ -337,6 +336,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=os.environ.get("DLRECON_DATA"), help="folder of the images")
     parser.add_argument("--out", type=Path, default=HERE, help="folder of ct_artifacts.md, .json and figures/")
+    parser.add_argument("--model", default=NAME, help="ours: a model of the zoo, or the folder of one")
     parser.add_argument("--quick", action="store_true", help="one image, a smoke test")
     parser.add_argument("--cards", action="store_true", help="put the figures of an earlier run into the models' cards")
     options = parser.parse_args()
@@ -348,7 +348,7 @@ def main() -> int:
         parser.error("where are the images? give --data FOLDER or set DLRECON_DATA")
     record: dict = {"date": time.strftime("%Y-%m-%d"), "scores": [], "figures": []}
     for case in cases(Path(options.data), options.quick):
-        rows, outputs = measure(case)
+        rows, outputs = measure(case, options.model)
         record["scores"] += rows
         if case.name in SHOWN and case.condition in PICTURES:
             record["figures"].append(draw(case, outputs, rows, options.out / "figures").name)

@@ -100,7 +100,7 @@ def test_bridge_is_straight() -> None:
 def test_interpolation_mends_and_keeps_the_metal(material: str) -> None:
     broken, context = with_metal(material=material), Context()
     metal = find_metal(broken.image)
-    plain = metal_interpolation(broken.image, context, prior=False)
+    plain = metal_interpolation(broken.image, context, passes=0)
     better = metal_interpolation(broken.image, context)
     assert error(better, broken) < (0.7 if material == "steel" else 1.1) * error(broken.image, broken)
     assert error(better, broken) < 0.8 * error(plain, broken)
