@@ -55,7 +55,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "order": (0.0, 0.01),
     "lost": (0.0, 0.05),
     "louder": (0.0, 3.0),
-    "rim": (0.0, 2.0),
+    "rim": (0.0, 2.5),
 }
 
 

@@ -182,7 +182,8 @@ def _noise_over_range(image: Array, tissue: Array) -> float:
 
 
 def rim(source: Array, result: Array, hole: Array, make: Make) -> Any:
-    """Steps over the rim of a filled hole, over those between known neighbours around it."""
+    """Steps over the rim of a filled hole, over those between known neighbours around it; medians, since an edge of the
+    anatomy may run along a part of the rim."""
     close = ndimage.binary_dilation(hole, iterations=4)
     across, usual = [], []
     for axis, n in enumerate(hole.shape):
@@ -193,5 +194,5 @@ def rim(source: Array, result: Array, hole: Array, make: Make) -> Any:
         across.append(steps[np.logical_xor(*holes)])
         usual.append(steps[near & ~np.logical_or(*holes)])
     known, jump = np.concatenate(usual), np.concatenate(across)
-    ratio = float(jump.mean() / (known.mean() + TINY)) if known.size and jump.size else 0.0
+    ratio = float(np.median(jump) / (np.median(known) + TINY)) if known.size and jump.size else 0.0
     return make("rim", ratio, f"Over the rim of the hole values step {ratio:.1f} times as far as around it.")

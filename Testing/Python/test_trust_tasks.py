@@ -152,7 +152,7 @@ class TestHoles:
     def checks(self, fill, elsewhere: float = 0.0) -> dict[str, str]:
         image = clean() + noise()
         hole = np.zeros(SHAPE, np.uint8)
-        hole[7:12, 30:44, 50:62] = 1
+        hole[8:12, 40:52, 76:86] = 1
         result = np.where(hole, fill(image), image).astype(np.float32)
         result[0, 0, 0] += elsewhere
         source = Volume(np.where(hole, 0, image).astype(np.float32))
