@@ -1,7 +1,7 @@
 """A time series: a list of Volumes with one geometry, run one after the other, or by a method that wants all of them at
 once."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,19 +20,29 @@ from DLReconLib.volume import Volume
 TOGETHER = 0.8  # the share of the time that a method takes for all frames at once
 
 
+def wants_series(model: str) -> bool:
+    """Whether a model, by its id or the path of its card, works on all frames at once. Raises what find_card() does."""
+    return model != "auto" and find_card(model).network in SERIES
+
+
 def reconstruct_series(
-    volumes: Sequence[Volume], *, mask: Volume | None = None, progress: Progress = silent, **options: Any
+    volumes: Sequence[Volume],
+    *,
+    mask: Volume | None = None,
+    progress: Progress = silent,
+    loaded: Model | None = None,
+    load: Callable[[ModelCard, str, str], Model] = Model,
+    **options: Any,
 ) -> list[Result]:
     """reconstruct() for each; the model that "auto" chooses for the first does them all. A model whose network is one
     of networks.SERIES works on all frames at once; what it answers goes down the same road, frame by frame.
 
-    Raises what reconstruct() raises, and ValueError for a series that such a model cannot work on.
+    Arguments are those of reconstruct(). Raises what it raises, and ValueError for a series that such a model cannot
+    work on.
     """
-    loaded, begun, answers = options.pop("loaded", None), 0.0, None
-    chosen = Options(**options)
-    card = loaded.card if loaded else find_card(chosen.model) if chosen.model != "auto" else None
-    if card is not None and card.network in SERIES and len(volumes) > 1:
-        begun = TOGETHER
+    chosen, begun, answers = Options(**options), 0.0, None
+    if len(volumes) > 1 and (loaded.card.network in SERIES if loaded else wants_series(chosen.model)):
+        card, begun = loaded.card if loaded else find_card(chosen.model), TOGETHER
         answers = all_at_once(card, volumes, mask, chosen, lambda f, t: progress(TOGETHER * f, t))
     results: list[Result] = []
     for number, volume in enumerate(volumes):
@@ -41,7 +51,7 @@ def reconstruct_series(
             progress(begun + (1 - begun) * (number + fraction) / len(volumes), text)
 
         one = answers[number] if answers else loaded
-        results.append(reconstruct(volume, mask=mask, progress=part, loaded=one, **options))
+        results.append(reconstruct(volume, mask=mask, progress=part, loaded=one, load=load, **options))
         if answers and chosen.model != "auto":
             results[-1].provenance["model_chosen"] = "asked for"
         if options.get("model", "auto") == "auto":

@@ -124,22 +124,28 @@ class Worker:
                 self.say("progress", id=number, fraction=float(fraction), text=text)
 
         progress(0.0, "loading the libraries")
-        volume = receive_volume(request["volume"], self.folder, mapped=True)
+        volumes = [receive_volume(v, self.folder, mapped=True) for v in request.get("frames") or [request["volume"]]]
         mask = receive_volume(request["mask"], self.folder, mapped=True) if request["mask"] else None
         options = {k: tuple(v) if isinstance(v, list) else v for k, v in request["options"].items()}
         if request["do"] == "run":
             from DLReconLib.pipeline import reconstruct
 
-            result = reconstruct(volume, mask=mask, progress=progress, load=self.load, **options)
+            results = [reconstruct(volumes[0], mask=mask, progress=progress, load=self.load, **options)]
+        elif request["do"] == "series":
+            from DLReconLib.series import reconstruct_series
+
+            results = reconstruct_series(volumes, mask=mask, progress=progress, load=self.load, **options)
         elif request["do"] == "explain":
             from DLReconLib.explain import explain
 
-            result = explain(volume, progress=progress, **options)
+            results = [explain(volumes[0], progress=progress, **options)]
         else:
-            raise ValueError(f"request {request['do']!r}; wanted run or explain")
+            raise ValueError(f"request {request['do']!r}; wanted run, series or explain")
         if number in self.cancelled:
             raise Cancelled
-        return self.pack(result, number)
+        if request["do"] == "series":
+            return {"frames": [self.pack(result, f"{n}-{number}") for n, result in enumerate(results)]}
+        return self.pack(results[0], number)
 
     def load(self, card: Any, device: str, precision: str) -> Any:
         """The model of the last run where it is the same, else another in its place."""
@@ -151,7 +157,7 @@ class Worker:
             self.model, self.key = Model(card, device, precision), key
         return self.model
 
-    def pack(self, result: Any, number: int) -> dict[str, Any]:
+    def pack(self, result: Any, number: int | str) -> dict[str, Any]:
         return {
             "volume": send_volume(result.volume, self.folder, f"result-{number}"),
             "uncertainty": result.uncertainty and send_volume(result.uncertainty, self.folder, f"uncertainty-{number}"),

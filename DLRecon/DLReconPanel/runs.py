@@ -36,7 +36,8 @@ class Run:
     """
 
     def __init__(self, client, source, count, read, options, write, isValid, verb="run"):
-        """:param read: function of the item's number that gives (Volume, mask or None).
+        """:param read: function of the item's number that gives (Volume, mask or None), or (list of Volumes, mask or
+            None) where they are to be worked on as one, count being 1 then.
         :param write: function of [Part] that puts them into the scene and gives the output node.
         :param isValid: function that tells whether the run still makes sense (its input is in the scene).
         """
@@ -92,7 +93,7 @@ class Run:
         elif self._job.state == "cancelled":
             self._end("cancelled", "")
         elif self._job.state == "done":
-            self._take(self._job.result)
+            self._take(self._job.results)
         return not self.finished
 
     def cancel(self, why=""):
@@ -121,8 +122,9 @@ class Run:
         volume, mask = self._read(len(self._results))
         return self.client.submit(volume, mask=mask, **self._options)
 
-    def _take(self, result):
-        self._results.append(Part(result.volume, result.provenance, result.uncertainty, result.invented))
+    def _take(self, results):
+        result = results[0]
+        self._results += [Part(r.volume, r.provenance, r.uncertainty, r.invented) for r in results]
         self._lastDone = time.monotonic()
         try:
             if len(self._results) < self.count:
@@ -245,6 +247,16 @@ def startSequence(client, sequence, browser, outputNode, region, options):
         remember(made, sequence, region)
         return made
 
+    def readAll(_number):
+        items = [read(number) for number in range(count)]
+        return [volume for volume, _mask in items], items[0][1]
+
+    from DLReconLib.models import find_card
+    from DLReconLib.networks import SERIES
+
+    model = options.get("model", "auto")
+    if count > 1 and model != "auto" and find_card(model).network in SERIES:  # wants all items at once
+        return Run(client, sequence, 1, readAll, options, write, lambda: isIn(sequence))
     return Run(client, sequence, count, read, options, write, lambda: isIn(sequence))
 
 

@@ -18,7 +18,7 @@ import tempfile
 import time
 import weakref
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -83,24 +83,27 @@ class Client:
         return {"pid": pid, "warm": self._warm, "protocol": PROTOCOL, "queued": len(self._queue)}
 
     def submit(
-        self, volume: Volume, *, mask: Volume | None = None, box: Box | None = None, verb: str = "run", **options: Any
-    ) -> Job:
-        """Queue a volume.
+        self, volume: Volume | list[Volume], *, mask: Volume | None = None, box: Box | None = None, verb: str = "run",
+        **options: Any,
+    ) -> Job:  # fmt: skip
+        """Queue a volume, or a list of the frames of a time series that are to be worked on as one.
 
         mask: on the same grid, see pipeline.reconstruct. box: start and stop along k, j, i; both are cropped to it
-        first (a preview). verb: run, or explain. options: of pipeline.Options or of explain.explain.
+        first (a preview). verb: run, or explain (one volume). options: of pipeline.Options or of explain.explain.
 
         Raises ValueError for another verb, a box outside the volume, an option that is no JSON value. Whatever else
         is wrong becomes the job's error.
         """
         if verb not in VERBS:
             raise ValueError(f"verb {verb!r}; wanted one of: {', '.join(VERBS)}")
+        frames = volume if isinstance(volume, list) else [volume]
         if box is not None:
-            volume, mask = volume.crop(box), mask and mask.crop(box)
+            frames, mask = [v.crop(box) for v in frames], mask and mask.crop(box)
         options = _for_another_folder(options)
         self._number += 1
-        job = Job(self, self._number, volume)
+        job = Job(self, self._number, frames)
         job.mask = mask
+        verb = "series" if verb == "run" and isinstance(volume, list) else verb
         job.request = {"do": verb, "id": job.number, "options": options}
         try:
             encode(job.request)
@@ -109,7 +112,8 @@ class Client:
         self._queue.append(job)
         try:
             folder = self._private_folder()
-            job.request["volume"] = send_volume(volume, folder, f"volume-{job.number}")
+            sent = [send_volume(v, folder, f"volume-{n}-{job.number}") for n, v in enumerate(frames)]
+            job.request |= {"frames": sent} if verb == "series" else {"volume": sent[0]}
             job.request["mask"] = mask and send_volume(mask, folder, f"mask-{job.number}")
         except OSError as error:
             text = f"the volume could not be handed to the worker ({error}); free space on the disk"
@@ -211,11 +215,12 @@ class Client:
             self._close_job(job, "failed", message["error"], message["kind"])
         else:
             try:
-                result = self._result(job, message)
+                answers = message.get("frames") or [message]
+                results = [self._result(job, *pair) for pair in zip(job.frames, answers, strict=True)]
             except TransferError as error:
                 self._close_job(job, "failed", f"the result did not arrive whole: {error}", "transfer")
             else:
-                self._close_job(job, "done", result=result)
+                self._close_job(job, "done", results=results)
 
     def _greet(self, hello: dict[str, Any]) -> None:
         self._quiet = 0.0
@@ -230,15 +235,15 @@ class Client:
             )
             self._close_job(self._queue[0], "failed", text, "protocol")
 
-    def _result(self, job: Job, message: dict[str, Any]) -> Result:
+    def _result(self, job: Job, source: Volume, message: dict[str, Any]) -> Result:
         def back(record: dict[str, Any]) -> Volume:
             got = receive_volume(record, self._folder)
-            return replace(job.source, array=got.array, geometry=got.geometry)
+            return replace(source, array=got.array, geometry=got.geometry)
 
         uncertainty, noise = message["uncertainty"], message["noise"]
         return Result(
             volume=back(message["volume"]),
-            source=job.source,
+            source=source,
             noise=math.nan if noise is None else noise,
             provenance=message["provenance"],
             uncertainty=uncertainty and back(uncertainty),
@@ -286,11 +291,11 @@ class Client:
         said = "\n".join(lines[crash[-1] :][:15] if crash else lines[-15:])
         self._close_job(job, "failed", f"the worker {how}" + (f"; it said last:\n{said}" if said else ""), "ended")
 
-    def _close_job(self, job: Job, state: str, error: str = "", kind: str = "", result: Result | None = None) -> None:
+    def _close_job(self, job: Job, state: str, error: str = "", kind: str = "", results: Sequence[Result] = ()) -> None:
         for path in self._folder.glob(f"*-{job.number}.npy") if self._folder else ():
             path.unlink(missing_ok=True)
         self._queue.remove(job)
-        job.finish(state, error, kind, result)
+        job.finish(state, error, kind, results)
 
     def _end(self) -> None:
         if self._process is not None:

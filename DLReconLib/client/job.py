@@ -1,6 +1,7 @@
-"""Job: one volume in the hands of a Client, and the error it may end with."""
+"""Job: one volume, or the frames of a series, in the hands of a Client, and the error it may end with."""
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from DLReconLib.progress import Cancelled, Progress, silent
@@ -24,13 +25,14 @@ class Job:
     """One volume to be worked on; made by Client.submit().
 
     state: queued, running, done, failed or cancelled. fraction: 0 to 1, never falling; text: what is being done.
-    result: where state is done. error, kind: where it is failed, see WorkerError.
+    result, results: where state is done, of the volume, of all frames of a series. error, kind:
+    where it is failed, see WorkerError.
     """
 
-    def __init__(self, client: Any, number: int, source: Volume) -> None:
+    def __init__(self, client: Any, number: int, frames: Sequence[Volume]) -> None:
         self.state, self.fraction, self.text, self.error, self.kind = "queued", 0.0, "waiting", "", ""
-        self.result: Result | None = None
-        self.number, self.source = number, source
+        self.results: tuple[Result, ...] = ()
+        self.number, self.frames = number, frames
         self.mask: Volume | None = None
         self.request: dict[str, Any] = {}
         self.heard = False  # whether the worker has begun with it
@@ -42,6 +44,10 @@ class Job:
     @property
     def finished(self) -> bool:
         return self.state in ("done", "failed", "cancelled")
+
+    @property
+    def result(self) -> Result | None:
+        return self.results[0] if self.results else None
 
     @property
     def remaining(self) -> float | None:
@@ -85,8 +91,8 @@ class Job:
             self._began = now
         self.fraction, self.text, self._told = max(self.fraction, min(fraction, 1.0)), text, now
 
-    def finish(self, state: str, error: str = "", kind: str = "", result: Result | None = None) -> None:
-        self.state, self.error, self.kind, self.result, self.request = state, error, kind, result, {}
+    def finish(self, state: str, error: str = "", kind: str = "", results: Sequence[Result] = ()) -> None:
+        self.state, self.error, self.kind, self.results, self.request = state, error, kind, tuple(results), {}
         self.text = {"failed": error}.get(state, state)
         if state == "done":
             self.fraction = 1.0

@@ -1,11 +1,12 @@
 """What a client and its worker say to each other: JSON objects, a line each; arrays travel in files of a folder.
 
-Requests: {"do": "run" or "explain", "id", "volume", "mask" or null, "options"}, {"do": "cancel", "id"},
-{"do": "status"}, {"do": "shutdown"}.
+Requests: {"do": "run" or "explain", "id", "volume", "mask" or null, "options"}, {"do": "series", "id", "frames": a list
+of volumes, "mask" or null, "options"}, {"do": "cancel", "id"}, {"do": "status"}, {"do": "shutdown"}.
 Answers: {"say": "hello", "protocol", "version", "pid"} first of all, then for each run or explain
 {"say": "progress", "id", "fraction", "text"} as often as there is news, {"say": "alive", "id", "cpu"} each second
 (cpu: seconds of processor time used so far), and at its end one of {"say": "done", "id", "volume", "uncertainty" or
-null, "noise", "provenance"}, {"say": "failed", "id", "kind", "error"}, {"say": "cancelled", "id"}.
+null, "noise", "provenance"} (of a series "id" and "frames", a list of the rest for each frame), {"say": "failed", "id",
+"kind", "error"}, {"say": "cancelled", "id"}.
 A status is answered at once: {"say": "status", "pid", "busy", "model"}.
 
 A volume is {"array", "geometry", "modality", "format"}. Its metadata never travels: it may name the patient.
@@ -21,7 +22,7 @@ import numpy as np
 
 from DLReconLib.volume import Geometry, Volume
 
-PROTOCOL = 1  # raised by each change that a client or a worker of before would not understand
+PROTOCOL = 2  # raised by each change that a client or a worker of before would not understand
 
 
 class TransferError(OSError):

@@ -25,19 +25,22 @@ def thinned(activity: Array, counts: Array | float, widths: tuple[float, ...], r
     return (activity + ndimage.gaussian_filter(error, widths, mode="mirror")).astype(np.float32)
 
 
-def pet_noise(activity: Array, spacing: tuple[float, ...], rng: np.random.Generator) -> Array:
+def pet_noise(
+    activity: Array, spacing: tuple[float, ...], rng: np.random.Generator, level: float | None = None
+) -> Array:
     """thinned() with a random dose, a random post-filter of 4 to 9 mm FWHM (at least a voxel) and attenuation that
-    makes some places noisier. In a place as bright as the mean of what is not air the noise has 3 to 40 % of it.
+    makes some places noisier. In a place as bright as the mean of what is not air the noise has 5 to 50 % of it,
+    or `level`.
 
     activity: (k, j, i), 0 or more. spacing: (k, j, i) in mm.
     """
     widths = tuple(np.maximum(rng.uniform(4, 9) / FWHM / np.asarray(spacing), 1 / FWHM))
     warm = activity[activity > 0.1 * activity.max()]
-    level = float(warm.mean()) if warm.size else 1.0
-    wanted = log_uniform(rng, 0.03, 0.4)
+    brightness = float(warm.mean()) if warm.size else 1.0
+    wanted = log_uniform(rng, 0.05, 0.5) if level is None else level
     # A Gaussian filter of standard deviation w leaves 1 / (2 sqrt(pi) w) of the variance along each axis.
     kept = np.prod([min(1.0, 1 / (2 * np.sqrt(np.pi) * w)) for w in widths])
-    counts = kept / (wanted**2 * level) * smooth_field(activity.shape, rng, 0.8)
+    counts = kept / (wanted**2 * brightness) * smooth_field(activity.shape, rng, 0.8)
     return np.maximum(thinned(activity, counts, widths, rng), 0)
 
 

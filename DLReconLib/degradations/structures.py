@@ -11,7 +11,8 @@ def micrograph(shape: tuple[int, int], rng: np.random.Generator) -> Array:
     image = np.full(shape, rng.uniform(0, 0.3))
     for draw in rng.permutation([nuclei, filaments, membranes, grains])[: int(rng.integers(1, 4))]:
         image = draw(image, rng)
-    image = ndimage.gaussian_filter(image, log_uniform(rng, 0.5, 2))
+    if rng.random() < 0.7:  # else coarser pixels than the resolution: edges of one pixel
+        image = ndimage.gaussian_filter(image, log_uniform(rng, 0.3, 2))
     low, high = image.min(), image.max()
     image = (image - low) / max(high - low, 1e-6)
     bottom = rng.uniform(0, 0.3)
@@ -26,7 +27,7 @@ def nuclei(image: Array, rng: np.random.Generator) -> Array:
         radius, flat, angle = log_uniform(rng, 3, 25), rng.uniform(0.5, 1), rng.uniform(0, np.pi)
         u = (columns - x) * np.cos(angle) + (rows - y) * np.sin(angle)
         v = ((rows - y) * np.cos(angle) - (columns - x) * np.sin(angle)) / flat
-        inside = special.expit((radius - np.hypot(u, v)) / rng.uniform(0.3, 1.5))
+        inside = special.expit((radius - np.hypot(u, v)) / log_uniform(rng, 0.05, 1.5))
         texture = ndimage.gaussian_filter(rng.standard_normal(image.shape), rng.uniform(1, 4))
         value = rng.uniform(0.2, 1) * (1 + rng.uniform(0, 0.4) * texture / texture.std())
         image = image + inside * (value - image)

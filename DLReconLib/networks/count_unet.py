@@ -1,7 +1,9 @@
-"""A residual 3D U-Net for volumes of counted events (PET): noise that grows with the signal, small volumes.
+"""An adaptive filter for volumes of counted events (PET): noise that grows with the signal, small volumes.
 
-It gets the volume and its square root, whose noise does not depend on the signal (Anscombe, Biometrika 1948), both in
-units of the volume's mean, and is bias-free but for that: f(a x) = a f(x) for a > 0.
+A 3D U-Net chooses, for each voxel, how to mix the volume with Gaussian means of it, from narrow to wide (the local
+choice of a scale, Lepski, Mammen, Spokoiny, Annals of Statistics 1997; mixing by a network as in Bako et al., ACM TOG
+2017). The result is a mean with weights that are positive: no structure can appear that the volume has not, no value
+becomes negative, no peak is raised. f(a x) = a f(x) for a > 0.
 """
 
 import itertools
@@ -16,9 +18,10 @@ from torch.nn import functional
 from DLReconLib.networks.context import Context
 from DLReconLib.networks.noise_unet import conv, fold
 
+WIDTHS = (0.0, 0.45, 0.7, 1.0, 1.5, 2.3)  # standard deviations of the Gaussians in voxels
 TINY = 1e-6
 FLAT_MM = 12.0  # standard deviation of the Gaussian over which the change has no mean
-ROUNDS = 3  # how often that is repeated: what is left is below a percent of a percent of the change
+ROUNDS = 3  # how often that is repeated
 
 
 class Block(nn.Module):
@@ -34,9 +37,26 @@ class Block(nn.Module):
 
 
 def unfold(x: Tensor) -> Tensor:
-    """Depth to space, the inverse of fold(): (N, 8, D, H, W) to (N, 1, 2 D, 2 H, 2 W)."""
-    n, _, d, h, w = x.shape
-    return x.view(n, 1, 2, 2, 2, d, h, w).permute(0, 1, 5, 2, 6, 3, 7, 4).reshape(n, 1, 2 * d, 2 * h, 2 * w)
+    """Depth to space, the inverse of fold(): (N, 8 C, D, H, W) to (N, C, 2 D, 2 H, 2 W)."""
+    n, c, d, h, w = x.shape
+    return x.view(n, c // 8, 2, 2, 2, d, h, w).permute(0, 1, 5, 2, 6, 3, 7, 4).reshape(n, c // 8, 2 * d, 2 * h, 2 * w)
+
+
+def gaussians(x: Tensor) -> Tensor:
+    """Means of (N, 1, D, H, W) over Gaussians of WIDTHS, mirrored at the edges: (N, len(WIDTHS), D, H, W)."""
+    found = [x]
+    for before, after in itertools.pairwise(WIDTHS):
+        width = (after**2 - before**2) ** 0.5
+        reach = max(1, round(3 * width))
+        kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, device=x.device) / width) ** 2)
+        kernel = (kernel / kernel.sum()).view(1, 1, -1)
+        smooth = found[-1]
+        for axis in (2, 3, 4):
+            lines = smooth.movedim(axis, -1)
+            flat = functional.pad(lines.reshape(-1, 1, lines.shape[-1]), (reach, reach), mode="replicate")
+            smooth = functional.conv1d(flat, kernel).view(lines.shape).movedim(-1, axis)
+        found.append(smooth)
+    return torch.cat(found, 1)
 
 
 class CountUNet(nn.Module):
@@ -46,47 +66,50 @@ class CountUNet(nn.Module):
         super().__init__()
         self.multiple = 2 ** len(channels)
         steps = list(itertools.pairwise(channels))
-        self.head = conv(16, channels[0])
+        self.head = conv(8 * len(WIDTHS), channels[0])
         self.encode = nn.ModuleList(Block(c) for c in channels[:-1])
         self.down = nn.ModuleList(conv(a, b, 2, 2) for a, b in steps)
         self.bottom = Block(channels[-1])
         self.up = nn.ModuleList(nn.ConvTranspose3d(b, a, 2, 2, bias=False) for a, b in steps)
         self.decode = nn.ModuleList(Block(c) for c in channels[:-1])
-        self.tail = conv(channels[0], 8)
+        self.tail = nn.Conv3d(channels[0], 8 * len(WIDTHS), 3, padding=1)
         nn.init.zeros_(self.tail.weight)
+        with torch.no_grad():  # training begins at little smoothing
+            self.tail.bias.copy_(torch.tensor([0.0, 2.0, 1.0, 0.0, -1.0, -2.0]).repeat_interleave(8))
 
     def forward(self, x: Tensor, kind: Tensor | None = None) -> tuple[Tensor, None]:
         """x: (N, 1, D, H, W), 0 or more. kind: not used, there is one.
 
         Returns the residual, of the same shape, float32 (x - residual is the denoised volume), and None."""
-        x = x.float()
-        scale = x.abs().mean((1, 2, 3, 4), keepdim=True) + TINY
-        root = (x / scale).clamp(min=0).sqrt()
-        features = self.head(torch.cat([fold(root), fold(x / scale)], 1).to(self.head.weight.dtype))
-        kept = []
+        means = gaussians(x.float())
+        scale = x.float().abs().mean((1, 2, 3, 4), keepdim=True) + TINY
+        # The noise of counts does not depend on the signal after the root (Anscombe, Biometrika 1948).
+        roots = (means / scale).clamp(min=0).sqrt()
+        seen = torch.cat([roots[:, -1:], roots[:, :-1] - roots[:, 1:]], 1)
+        features, kept = self.head(fold(seen).to(self.head.weight.dtype)), []
         for encode, down in zip(self.encode, self.down, strict=True):
             kept.append(encode(features))
             features = down(kept[-1])
         features = self.bottom(features)
         for up, decode in zip(reversed(self.up), reversed(self.decode), strict=True):
             features = decode(kept.pop() + up(features))
-        # What is found is in units of the root's noise: the derivative of x by its root is 2 root.
-        return unfold(self.tail(features)).float() * (2 * root + 0.1) * scale, None
+        weights = unfold(self.tail(features)).float().softmax(1)
+        return x.float() - (weights * means).sum(1, keepdim=True), None
 
     def restore(self, image: np.ndarray, context: Context) -> np.ndarray:
-        """The denoised volume; (k, j, i) float32, any unit. Regional means are kept (the change has no mean over
-        FLAT_MM) and no voxel leaves the range of the 3 x 3 x 3 voxels of the input around it: no peak is raised."""
+        """The denoised volume; (k, j, i) float32, any unit. See keep_activity() for what is guaranteed."""
         context.progress(0.1, "removing noise")
-        shape = image.shape
-        missing = [(0, -n % self.multiple) for n in shape]
-        x = torch.from_numpy(np.pad(image, missing, mode="symmetric").astype(np.float32)).to(self.head.weight.device)
-        residual = self(x[None, None])[0][0, 0].cpu().numpy()[tuple(slice(n) for n in shape)]
+        missing = [(0, -n % self.multiple) for n in image.shape]
+        padded = np.pad(image, missing, mode="symmetric").astype(np.float32)
+        x = torch.from_numpy(padded).to(self.tail.weight.device)[None, None]
+        residual = self(x)[0][0, 0].cpu().numpy()[tuple(slice(n) for n in image.shape)]
         context.progress(0.9, "keeping the means")
         return keep_activity(image, image - residual, context.spacing)
 
 
 def keep_activity(before: np.ndarray, after: np.ndarray, spacing: Sequence[float]) -> np.ndarray:
-    """`after` with the regional means of `before` and no value outside those around it before; (k, j, i) float32."""
+    """`after` with the regional means of `before` (their difference has no mean over FLAT_MM) and no value outside
+    those of the 3 x 3 x 3 voxels around it before: no peak is raised. (k, j, i) float32; spacing: (k, j, i) in mm."""
     widths = [FLAT_MM / s for s in spacing]
     low, high = (f(before, 3, mode="nearest") for f in (ndimage.minimum_filter, ndimage.maximum_filter))
     for _ in range(ROUNDS):

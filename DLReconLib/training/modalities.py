@@ -82,7 +82,8 @@ class MicroscopyMaker(Maker):
         else:
             clean = self.cut(rng)[0]
             clean = rng.uniform(0, 0.2) + rng.uniform(0.5, 1) * np.clip(clean, 0, 1.2)
-            clean = ndimage.gaussian_filter(clean, rng.uniform(0, 0.8))
+            if rng.random() < 0.4:
+                clean = ndimage.gaussian_filter(clean, rng.uniform(0, 0.8))
         photons = log_uniform(rng, 4, 1500)
         reading = log_uniform(rng, 0.004, 0.12) if rng.random() < 0.8 else 0.0
         blur = rng.uniform(0.3, 0.8) if rng.random() < 0.25 else 0.0

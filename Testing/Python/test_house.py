@@ -62,7 +62,7 @@ ALLOWED = {
     "batch": {"claims", "client", "dicom", "headers", "io", "models", "outputs", "pages", "pipeline", "progress",
               "result", "series", "volume"},
     "client": {"models", "progress", "result", "volume"},
-    "worker": {"client", "explain", "inference", "pipeline", "progress"},
+    "worker": {"client", "explain", "inference", "pipeline", "progress", "series"},
     "result": {"resolution", "volume"},
     "volume": set(),
     "series": {"inference", "inputs", "models", "networks", "pipeline", "progress", "result", "transforms", "volume"},
