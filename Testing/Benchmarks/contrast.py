@@ -120,6 +120,11 @@ def measure(name: str, volume: Volume, models: dict[str, Model]) -> tuple[list[d
     return rows, outputs
 
 
+def file_name(image: str) -> str:
+    words = "".join(c if c.isalnum() else " " for c in image.lower()).split()
+    return f"contrast-{'-'.join(words)}.png"
+
+
 def draw(name: str, volume: Volume, outputs: dict[str, Array], folder: Path) -> Path:
     """The middle slice before and after."""
     import matplotlib
@@ -135,8 +140,7 @@ def draw(name: str, volume: Volume, outputs: dict[str, Array], folder: Path) -> 
         axis.imshow(image[len(image) // 2], cmap="gray", vmin=low, vmax=high, interpolation="nearest")
         axis.set_title(title, fontsize=9)
         axis.axis("off")
-    words = "".join(c if c.isalnum() else " " for c in name.lower()).split()
-    path = folder / f"contrast-{'-'.join(words)}.png"
+    path = folder / file_name(name)
     figure.savefig(path, dpi=75, metadata={"Software": None})
     plt.close(figure)
     return path
@@ -170,8 +174,22 @@ def as_markdown(record: dict) -> str:
     return "\n".join(lines) + "\n"
 
 
-def write_cards(record: dict) -> None:
-    """The means into the field "results" of each method's card."""
+def failure(record: dict, figures: Path, folder: Path, weights: str) -> dict[str, str]:
+    """The pair of the images shown that gains least."""
+    mine = [r for r in record["scores"] if r["method"] == "contrast" and r["image"] in SHOWN]
+    worst = min(mine, key=lambda r: r["cnr"])
+    picture = file_name(worst["image"]).replace("contrast-", "failure-")
+    (folder / picture).write_bytes((figures / file_name(worst["image"])).read_bytes())
+    text = (
+        "Where the values of tissues fill the range already, there is no room to part them, and curves that part two "
+        f"bring others together. On {worst['image']}, pair {worst['pair'] + 1}: contrast x{worst['contrast']:.2f}, "
+        f"noise x{worst['noise']:.2f}, CNR x{worst['cnr']:.2f}."
+    )
+    return {"title": "Tissues that lie far apart already", "text": text, "picture": picture, "weights": weights}
+
+
+def write_cards(record: dict, figures: Path) -> None:
+    """The means into the field "results" of each method's card, and the worst pair into "failures"."""
     for method in (m for m in METHODS if m != "curves alone"):
         path = ZOO / method / "card.json"
         values = json.loads(path.read_text(encoding="utf-8"))
@@ -179,6 +197,8 @@ def write_cards(record: dict) -> None:
         for r in (r for r in record["summary"] if r["method"] == method):
             text = {f: f"x{r[f]:.2f}" for f in RATIOS}
             values["results"][f"{r['modality']}, tissues"] = text | {"pairs": r["pairs"]}
+        if values["sha256"]:
+            values["failures"] = [failure(record, figures, path.parent, values["sha256"])]
         path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
@@ -191,7 +211,7 @@ def main() -> int:
     options = parser.parse_args()
     store = options.out / "contrast.json"
     if options.cards:
-        write_cards(json.loads(store.read_text(encoding="utf-8")))
+        write_cards(json.loads(store.read_text(encoding="utf-8")), options.out / "figures")
         return 0
     if not options.data:
         parser.error("where are the images? give --data FOLDER or set DLRECON_DATA")

@@ -40,6 +40,7 @@ PLAIN = ("classical/biharmonic", "classical/median-fill")
 BETWEEN = ("classical/slice-linear", "classical/slice-spline")
 SIZE = (28, 64, 64)
 SHOWN = ("Colin27 T1", "STS_001 thigh T1", "CT head phantom")
+DRAWN = ("blob", "slices", "half")
 NAMES = {"ball": "lesion", "blob": "irregular lesion", "bar": "bar", "slices": "missing slice", "half": "cut off"}
 
 
@@ -121,8 +122,8 @@ def measure(case: Case) -> tuple[list[dict], dict[str, Array]]:
     return rows, outputs
 
 
-def file_name(case: Case) -> str:
-    words = "".join(c if c.isalnum() else " " for c in f"{case.image} {NAMES[case.kind]}".lower()).split()
+def file_name(image: str, kind: str) -> str:
+    words = "".join(c if c.isalnum() else " " for c in f"{image} {NAMES[kind]}".lower()).split()
     return f"inpaint-{'-'.join(words)}.png"
 
 
@@ -161,7 +162,7 @@ def draw(case: Case, outputs: dict[str, Array], rows: list[dict], folder: Path) 
     for unused in (axes[1, 0], axes[1, -1]):
         unused.axis("off")
     axes[1, 0].text(0, 0.5, f"{case.image}\n{NAMES[case.kind]}", fontsize=8, va="center")
-    path = folder / file_name(case)
+    path = folder / file_name(case.image, case.kind)
     figure.savefig(path, dpi=75, metadata={"Software": None})
     plt.close(figure)
     return path
@@ -206,8 +207,24 @@ def as_markdown(record: dict) -> str:
     return "\n".join(lines) + "\n"
 
 
-def write_cards(record: dict) -> None:
-    """The means into the field "results" of each method's card."""
+def failure(record: dict, method: str, figures: Path, folder: Path, weights: str) -> dict[str, str]:
+    """The hole of the pictures that is filled worst."""
+    drawn = {(image, kind): file_name(image, kind) for image in SHOWN for kind in DRAWN}
+    mine = [r for r in record["scores"] if r["method"] == method and (r["image"], r["hole"]) in drawn]
+    worst = min(mine, key=lambda r: r["psnr"])
+    name = drawn[worst["image"], worst["hole"]]
+    (folder / name.replace("inpaint-", "failure-")).write_bytes((figures / name).read_bytes())
+    text = (
+        "What lies far from anything known is made up: a likely continuation, not what was there. On "
+        f"{worst['image']}, {NAMES[worst['hole']]} ({worst['voxels']} voxels): {worst['psnr']:.1f} dB, SSIM "
+        f"{worst['ssim']:.2f} inside the hole."
+    )
+    picture = name.replace("inpaint-", "failure-")
+    return {"title": "Large holes", "text": text, "picture": picture, "weights": weights}
+
+
+def write_cards(record: dict, figures: Path) -> None:
+    """The means into the field "results" of each method's card, and the worst hole into "failures"."""
     for card in list_cards("inpaint"):
         path = ZOO / card.id / "card.json"
         if not path.is_file():
@@ -220,6 +237,8 @@ def write_cards(record: dict) -> None:
                 text = f"{mean['psnr']:.2f} dB, SSIM {mean['ssim']:.3f}, seam {mean['seam']:.2f}"
                 name = f"{line['modality']}, {NAMES[line['hole']]}"
                 values["results"][name] = {"inside the hole": text, "images": line["images"]}
+        if values["sha256"]:
+            values["failures"] = [failure(record, card.id, figures, path.parent, values["sha256"])]
         path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
@@ -232,7 +251,7 @@ def main() -> int:
     options = parser.parse_args()
     store = options.out / "inpaint.json"
     if options.cards:
-        write_cards(json.loads(store.read_text(encoding="utf-8")))
+        write_cards(json.loads(store.read_text(encoding="utf-8")), options.out / "figures")
         return 0
     if not options.data:
         parser.error("where are the images? give --data FOLDER or set DLRECON_DATA")
@@ -240,7 +259,7 @@ def main() -> int:
     for case in cases(Path(options.data), options.quick):
         rows, outputs = measure(case)
         record["scores"] += rows
-        if case.image in SHOWN and case.kind in ("blob", "slices", "half"):
+        if case.image in SHOWN and case.kind in DRAWN:
             record["figures"].append(draw(case, outputs, rows, options.out / "figures").name)
     record["summary"] = summary(record["scores"])
     options.out.mkdir(parents=True, exist_ok=True)
