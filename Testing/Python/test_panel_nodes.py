@@ -211,6 +211,20 @@ class TestSequences:
             assert '"classical/gaussian"' in after.GetAttribute("DLRecon.Provenance")
             assert before.GetAttribute("DICOM.instanceUIDs") == "1.2.3"
 
+    def test_a_method_of_series_gets_all_items_at_once(self, scene, client, sequence):
+        options = {"model": "classical/mppca", "judge": False}
+        with pytest.raises(RuntimeError, match="series of 3 frames; wanted at least"):
+            runs.startSequence(client, sequence, None, None, None, options).wait()
+        for n, value in enumerate(("5", "6", "7", "8", "9"), 3):
+            node = image(scene, f"frame {n}", seed=n)
+            sequence.SetDataNodeAtValue(node, value)
+            scene.RemoveNode(node)
+        output = runs.startSequence(client, sequence, None, None, None, options).wait()
+        assert output.GetNumberOfDataNodes() == 8
+        before, after = sequence.GetNthDataNode(5), output.GetNthDataNode(5)
+        assert voxels(after)[:, 12:].std() < 0.7 * voxels(before)[:, 12:].std()
+        assert '"frames": 8' in after.GetAttribute("DLRecon.Provenance")
+
     def test_proxy_stands_for_its_sequence(self, scene, client, sequence):
         browser = scene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode")
         browser.SetAndObserveMasterSequenceNodeID(sequence.GetID())
