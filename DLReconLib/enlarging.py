@@ -47,14 +47,18 @@ def enlarge(
             raise ModelError(f"model {card.id}: {error}; correct the arguments in the card") from error
         detail = np.asarray(found, np.float32) - base
     else:
-        share = 0.3 if model.network else 0.95
-        smooth = intensity(base if wanted.consistent else acquisition.consistent(source))
-        changes = fewer_edges(smooth, acquisition, rising=lambda f: progress(share * f, "looking for edges"))
+        share = 0.95 if model.network is None else 0.3
+        order = turn(acquisition.axes)
+        smooth = intensity(base if wanted.consistent else acquisition.consistent(source)).transpose(order)
+        changes = fewer_edges(
+            smooth, acquisition.turned(order), rising=lambda f: progress(share * f, "looking for edges")
+        )
         if model.network is None:
             found = changes[card.arguments["strength"] - 1]
         else:
             run = run_detail(model, smooth, changes, execution, lambda f, t: progress(share + (0.97 - share) * f, t))
             found, seconds = run.residual, run.seconds
+        found = found.transpose(np.argsort(order))
         detail = found * np.float32(intensity.unit)
     progress(0.98, "making it consistent")
     output = base + np.float32(strength) * detail
@@ -65,6 +69,17 @@ def enlarge(
         if kept.any():
             output = np.where(wanted.nearest(kept), wanted.nearest(plane), output).astype(np.float32)
     return output, float(noise_sigma(central_part(source))), seconds
+
+
+def turn(axes: tuple[Any, ...]) -> tuple[int, int, int]:
+    """The order of the axes as in training: first the most refined one, but where only two are refined and alike, the
+    third."""
+    scales = [a.scale for a in axes]
+    low, middle, high = np.argsort(scales, kind="stable")
+    in_plane = scales[low] == 1 < scales[middle] and scales[high] < 1.25 * scales[middle]
+    first = int(low if in_plane else np.argmax(scales))
+    rest = [n for n in range(3) if n != first]
+    return first, rest[0], rest[1]
 
 
 def judge_resolution(source: Array, result: Array, wanted: Enlargement, noise: float) -> dict[str, Any]:

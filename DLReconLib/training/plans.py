@@ -10,7 +10,7 @@ class Plan:
     """What makes a weight file.
 
     network, arguments: name in NETWORKS and its keyword arguments.
-    degradation: "mr-noise", "ct-noise", "mr-resolution" or "ct-resolution".
+    degradation: "mr-noise", "ct-noise", "mr-resolution", "ct-resolution", ...: see TRAINERS.
     modality: DICOM code of the training images.
     split: file beside the plan that lists the images with role train, validation or test.
     patch: (k, j, i) voxels; batch: patches a step and process.

@@ -6,7 +6,8 @@
 
 DATA (or the environment variable DLRECON_DATA) is the folder of images that the split files of the models name; only
 images whose role is "test" are opened. Each reference is made coarse by the acquisition model (acquisition.py) and
-enlarged again. Two conditions are not what our models assume: slices of another profile, and noise.
+enlarged again. Two conditions are not what our models assume: slices of another profile, and noise. Then thick
+orthogonal stacks are fused (superres_fusion.py).
 """
 
 import argparse
@@ -22,7 +23,9 @@ import numpy as np
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
 
-from cases import ZOO, Array, block_average, check_role, crop, generator  # noqa: E402
+from cases import Array, block_average, check_role, crop, generator  # noqa: E402
+from superres_fusion import measure_fusion  # noqa: E402
+from superres_tables import as_markdown, summary, write_cards  # noqa: E402
 
 from DLReconLib import reconstruct  # noqa: E402
 from DLReconLib.io import read_volume  # noqa: E402
@@ -32,10 +35,15 @@ from DLReconLib.resolution.acquisition import PROFILES_OF, Acquisition, Axis  # 
 from DLReconLib.volume import Geometry, Volume  # noqa: E402
 
 HERE = Path(__file__).parent
-RIVALS = {"B-spline": ("classical/spline", False), "Lanczos": ("classical/lanczos", False)}
-PLAIN = tuple(RIVALS)
-# Ours is the model of the modality, the consistent spline where there is none.
-METHODS = RIVALS | {"consistent Lanczos": ("classical/lanczos", True), "ours": ("", True)}
+# Model, and whether the result is made consistent; ours is what auto takes for the modality.
+METHODS = {
+    "B-spline": ("classical/spline", False),
+    "Lanczos": ("classical/lanczos", False),
+    "consistent spline": ("classical/spline", True),
+    "variation": ("classical/variation", True),
+    "ours": ("auto", True),
+    "ours, sharper": ("-gan", True),
+}
 
 
 @dataclass(frozen=True)
@@ -69,6 +77,7 @@ REFERENCES = (
     Reference("CT head phantom", "ct/headphantom_philips_1mm_soft.nii.gz", (1, 2, 2), (0, 60, 60), (16, 144, 144), 1),
 )
 CONDITIONS = ("slices x2", "slices x3", "slices x4", "in-plane x2", "slices x3, other profile", "slices x3, 1 % noise")
+DRAWN = ("slices x3", "slices x4", "in-plane x2", "slices x3, 1 % noise")
 SHOWN = ("Colin27 T1", "STS_001 thigh T1", "CT head phantom")
 
 
@@ -84,10 +93,6 @@ class Case:
     mask: Array
     peak: float
     axis: int
-
-    @property
-    def model(self) -> str:
-        return next(c.id for c in list_cards("super-resolution", self.modality) if c.id != "classical/lanczos")
 
 
 def cases(data: Path, quick: bool = False) -> Iterator[Case]:
@@ -124,19 +129,38 @@ def make_case(source: Reference, condition: str, modality: str, array: Array, ma
     return Case(source.name, condition, modality, Volume(coarse, geometry, modality), array, mask, peak, source.axis)
 
 
+def model_of(method: str, modality: str) -> str | None:
+    """None where there is no such model for the modality."""
+    model = METHODS[method][0]
+    if model != "-gan":
+        return model
+    found = [c.id for c in list_cards("super-resolution", modality) if c.id.endswith(model)]
+    return found[0] if found else None
+
+
+def edge_ratio(image: Array, reference: Array, mask: Array) -> float:
+    """Mean gradient magnitude in the mask, divided by that of the reference."""
+    found, true = (np.sqrt(sum(np.square(g) for g in np.gradient(a.astype(np.float32)))) for a in (image, reference))
+    return float(found[mask].mean() / true[mask].mean())
+
+
 def measure(case: Case, precision: str) -> tuple[list[dict], dict[str, Array]]:
     rows, outputs = [], {}
-    for method, (model, consistent) in METHODS.items():
+    for method, (_, consistent) in METHODS.items():
+        model = model_of(method, case.modality)
+        if model is None:
+            continue
         started = time.perf_counter()
         result = reconstruct(
-            case.volume, task="super-resolution", model=model or case.model, spacing=(1.0, 1.0, 1.0), device="cpu",
+            case.volume, task="super-resolution", model=model, spacing=(1.0, 1.0, 1.0), device="cpu",
             consistent=consistent, judge=False, precision=precision,
         )  # fmt: skip
         output = outputs[method] = result.volume.array
         rows.append({
             "image": case.image, "condition": case.condition, "modality": case.modality, "method": method,
-            "psnr": psnr(output, case.reference, case.peak, case.mask),
-            "ssim": ssim(output, case.reference, case.peak, case.mask), "seconds": time.perf_counter() - started,
+            "model": result.provenance["model"]["id"], "psnr": psnr(output, case.reference, case.peak, case.mask),
+            "ssim": ssim(output, case.reference, case.peak, case.mask),
+            "edges": edge_ratio(output, case.reference, case.mask), "seconds": time.perf_counter() - started,
         })  # fmt: skip
     print(f"{time.strftime('%H:%M:%S')} {case.image}, {case.condition}: "
           + ", ".join(f"{r['method']} {r['psnr']:.2f} / {r['ssim']:.3f}" for r in rows), flush=True)  # fmt: skip
@@ -181,76 +205,6 @@ def draw(case: Case, outputs: dict[str, Array], rows: list[dict], folder: Path) 
     return path
 
 
-def summary(rows: list[dict]) -> list[dict]:
-    """Means over the images, for each modality and condition, and how ours compares with the better rival."""
-    found = []
-    for modality, condition in dict.fromkeys((r["modality"], r["condition"]) for r in rows):
-        mine = [r for r in rows if (r["modality"], r["condition"]) == (modality, condition)]
-        images = list(dict.fromkeys(r["image"] for r in mine))
-        of = {(r["image"], r["method"]): r for r in mine}
-        gains = [of[i, "ours"]["psnr"] - max(of[i, p]["psnr"] for p in PLAIN) for i in images]
-        better = [of[i, "ours"]["ssim"] - max(of[i, p]["ssim"] for p in PLAIN) for i in images]
-        means = {m: {f: float(np.mean([of[i, m][f] for i in images])) for f in ("psnr", "ssim")} for m in METHODS}
-        found.append({"modality": modality, "condition": condition, "images": len(images), "means": means,
-                      "gain": float(np.mean(gains)), "least": min(gains), "ssim_least": min(better)})  # fmt: skip
-    return found
-
-
-def as_markdown(record: dict) -> str:
-    both = "{psnr:.2f} / {ssim:.3f}".format_map
-    lines = [
-        "# Super-resolution", "",
-        "PSNR (dB) / SSIM over the object. Gain: ours above the better of B-spline and Lanczos, in dB, mean and least",
-        "over the images; the same for SSIM, least.", "",
-        f"| | images | {' | '.join(METHODS)} | gain | least | SSIM least |",
-        "|---" * (len(METHODS) + 5) + "|",
-    ]  # fmt: skip
-    for line in record["summary"]:
-        values = " | ".join(both(line["means"][m]) for m in METHODS)
-        gains = f"{line['gain']:+.2f} | {line['least']:+.2f} | {line['ssim_least']:+.4f}"
-        lines.append(f"| {line['modality']} {line['condition']} | {line['images']} | {values} | {gains} |")
-    lines += ["", "## Every case", "", f"| image | condition | {' | '.join(METHODS)} |"]
-    lines.append("|---" * (len(METHODS) + 2) + "|")
-    of = {(r["image"], r["condition"], r["method"]): r for r in record["scores"]}
-    for image, condition in dict.fromkeys((r["image"], r["condition"]) for r in record["scores"]):
-        values = " | ".join(both(of[image, condition, m]) for m in METHODS)
-        lines.append(f"| {image} | {condition} | {values} |")
-    return "\n".join(lines) + "\n"
-
-
-FAILURES = {
-    "slices x4": "Nothing replaces what was not measured: at four times, structures thinner than a slice come out "
-    "blurred, doubled or not at all. On {image} it has {psnr:.1f} dB, {gain:+.1f} dB against the better rival.",
-    "slices x3, 1 % noise": "Noise stays, and is sharpened with the image: with 1 % of noise the result on {image} "
-    "has {psnr:.1f} dB, {gain:+.1f} dB against the better rival. Remove the noise first.",
-}
-TITLES = {"slices x4": "Four times finer", "slices x3, 1 % noise": "A noisy image"}
-
-
-def write_cards(record: dict, figures: Path) -> None:
-    """The means into the field "results" of each model's card, and the worst images into "failures"."""
-    for modality in ("MR", "CT"):
-        folder = ZOO / f"{modality.lower()}-superres"
-        if not folder.is_dir():
-            continue
-        card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
-        card["results"] = {"script": "Testing/Benchmarks/superres.py", "date": record["date"]}
-        for line in (line for line in record["summary"] if line["modality"] == modality):
-            found = {m: f"{v['psnr']:.2f} dB, SSIM {v['ssim']:.3f}" for m, v in line["means"].items()}
-            card["results"][line["condition"]] = found | {"images": line["images"]}
-        card["failures"] = []
-        for condition, text in FAILURES.items():
-            of = {(r["image"], r["method"]): r["psnr"] for r in record["scores"]
-                  if (r["modality"], r["condition"]) == (modality, condition)}  # fmt: skip
-            gains = {i: of[i, "ours"] - max(of[i, p] for p in PLAIN) for i, _ in of if i in SHOWN}
-            image = min(gains, key=gains.get)
-            picture = file_name(image, condition).replace("superres-", "failure-")
-            (folder / picture).write_bytes((figures / file_name(image, condition)).read_bytes())
-            text = text.format(image=image, psnr=of[image, "ours"], gain=gains[image])
-            card["failures"].append({"title": TITLES[condition], "text": text, "picture": picture})
-        (folder / "card.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=os.environ.get("DLRECON_DATA"), help="folder of the images")
@@ -261,15 +215,16 @@ def main() -> int:
     options = parser.parse_args()
     store = options.out / "superres.json"
     if options.cards:
-        write_cards(json.loads(store.read_text(encoding="utf-8")), options.out / "figures")
+        write_cards(json.loads(store.read_text(encoding="utf-8")), options.out / "figures", SHOWN)
         return 0
     if not options.data:
         parser.error("where are the images? give --data FOLDER or set DLRECON_DATA")
     record: dict = {"date": time.strftime("%Y-%m-%d"), "scores": [], "figures": []}
+    record["fusion"] = measure_fusion(Path(options.data), options.quick)
     for case in cases(Path(options.data), options.quick):
         rows, outputs = measure(case, options.precision)
         record["scores"] += rows
-        if case.image in SHOWN and "profile" not in case.condition and case.condition != "slices x2":
+        if case.image in SHOWN and case.condition in DRAWN:
             record["figures"].append(draw(case, outputs, rows, options.out / "figures").name)
     record["summary"] = summary(record["scores"])
     options.out.mkdir(parents=True, exist_ok=True)

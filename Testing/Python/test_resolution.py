@@ -19,7 +19,7 @@ from DLReconLib.resolution.variation import fewer_edges, variation_gradient
 from DLReconLib.volume import Volume
 
 TASK = "super-resolution"
-PLANS = Path(__file__).parents[2] / "Resources" / "Plans"
+PLANS = Path(__file__).parents[2] / "DLReconLib" / "zoo"
 GRIDS = [(12, 24), (12, 36), (10, 40), (11, 40), (27, 40), (30, 33), (5, 5)]
 WIDTHS = [0.5, 1.0, 1.25]
 AXES = [Axis(n, m, p, w) for n, m in GRIDS for p in PROFILES for w in WIDTHS if p != "kspace" or w == 1]
