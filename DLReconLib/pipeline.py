@@ -30,6 +30,7 @@ from DLReconLib.uncertainty import PASSES, Calibration, error_deviation, flip_sp
 from DLReconLib.volume import Volume
 
 Array = np.ndarray
+ADAPTING = 0.8  # the share of the time that adapting a model takes
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,9 @@ class Options:
     feather: width in mm over which the change fades in from the edge of the mask inwards; 0 is a hard edge.
     artifact: of artifact reduction, one of models.ARTIFACTS or "auto", which looks what there is.
     budget: seconds that a model may take which learns from the image itself.
+    steps: of such learning that are made, whatever the budget says; 0: as many as it allows. The same steps give the
+        same answer.
+    adapt: let a trained denoiser first go on learning from the image alone, and keep what helps (see adapting.py).
 
     Of super-resolution, whose input is first interpolated by cubic splines, which is also the answer of strength 0:
     scale: times finer along every axis, 1 to 4; spacing: (i, j, k) mm of the result instead, down to a quarter of the
@@ -69,6 +73,8 @@ class Options:
     feather: float = 0.0
     artifact: str = "auto"
     budget: float = 60.0
+    steps: int = 0
+    adapt: bool = False
     scale: float | None = None
     spacing: tuple[float, float, float] | None = None
     thickness: float | None = None
@@ -93,6 +99,10 @@ class Options:
             raise ValueError(f"artifact is an option of the task artifact-reduction, not {self.task}")
         if not 1 <= self.budget < np.inf:
             raise ValueError(f"budget {self.budget}; wanted seconds, 1 or more")
+        if self.steps < 0:
+            raise ValueError(f"steps {self.steps}; wanted 1 or more, or 0 for as many as the budget allows")
+        if self.adapt and self.task != "denoise":
+            raise ValueError(f"adapt is an option of the task denoise, not {self.task}")
         if self.dtype not in ("float32", "input"):
             raise ValueError(f"dtype {self.dtype!r}; wanted float32 or input")
         if self.tile is not None and (len(self.tile) != 3 or min(self.tile) < 16 or any(t % 8 for t in self.tile)):
@@ -287,8 +297,16 @@ def enhance(
 
     spacing = volume.geometry.spacing[::-1]
     inside = None if mask is None else first(mask.array) != 0
-    context = Context(first.order(spacing), inside, chosen.artifact, chosen.budget, notes=notes)
-    run = run_model(model, source, normalise, execution, lambda f, t: progress(0.98 * f, t), context)
+    # Further components, and passes, learn as long as the first did.
+    steps = chosen.steps or notes.get("steps") or notes.get("adapted", {}).get("steps", 0)
+    context = Context(first.order(spacing), inside, chosen.artifact, chosen.budget, steps, notes=notes)
+    if chosen.adapt:
+        from DLReconLib.adapting import adapt
+
+        context.progress = lambda f, t: progress(ADAPTING * f, t)
+        model = adapt(model, normalise(source), context)
+    begun = ADAPTING if chosen.adapt else 0.0
+    run = run_model(model, source, normalise, execution, lambda f, t: progress(begun + (0.98 - begun) * f, t), context)
     output = run.residual
     in_plane = [s for axis, s in enumerate(volume.geometry.spacing[::-1]) if axis != first.axis]
     flat = card.flat_mm / min(in_plane)
@@ -347,7 +365,7 @@ def choose_model(options: Options, modality: str, why: str) -> tuple[ModelCard, 
             return card, f"made for {modality} ({why})"
         if card.learned and "*" in card.modalities:
             return card, "made for any modality"
-    usual = {"denoise": "classical/nlm", "super-resolution": "classical/spline", "inpaint": "classical/biharmonic"}
+    usual = {"denoise": "classical/nlm", "super-resolution": "classical/spline", "inpaint": "classical/blend"}
     fallback = find_card(usual[options.task]) if options.task in usual else cards[-1]
     return fallback, f"no model is made for modality {modality or 'unknown'} ({why}): a classical method"
 

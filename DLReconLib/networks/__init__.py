@@ -18,6 +18,7 @@ NETWORKS = {
     "resolution-unet": "DLReconLib.networks.resolution_unet:ResolutionUNet",
     "curve-net": "DLReconLib.networks.curve_net:CurveNet",
     "fill-unet": "DLReconLib.networks.fill_unet:FillUNet",
+    "self-supervised": "DLReconLib.networks.self_supervised:SelfSupervised",
     "imported": "DLReconLib.networks.imported:Imported",
     "ct-artifact-unet": "DLReconLib.networks.ct_artifact_unet:CtArtifactUNet",
     "identity": "DLReconLib.networks.identity:Identity",
@@ -36,6 +37,7 @@ CLASSICAL = {
 
 # (image, context, **arguments) -> image: float32 (k, j, i) in the unit of the card, and Context.
 WHOLE: dict[str, str] = {
+    "cosine": "DLReconLib.networks.cosine:cosine",
     "lee": "DLReconLib.networks.despeckle:lee",
     "srad": "DLReconLib.networks.despeckle:srad",
     "gibbs-shifts": "DLReconLib.networks.kspace:gibbs_shifts",
@@ -46,6 +48,7 @@ WHOLE: dict[str, str] = {
     "polar-median": "DLReconLib.networks.rings:polar_median",
     "clahe": "DLReconLib.networks.tone:clahe",
     "gamma": "DLReconLib.networks.tone:gamma",
+    "blend": "DLReconLib.networks.filling:blend",
     "biharmonic": "DLReconLib.networks.filling:biharmonic",
     "median-fill": "DLReconLib.networks.filling:median_fill",
     "between-slices": "DLReconLib.networks.filling:between_slices",

@@ -2,9 +2,9 @@
 
 The network gets the biharmonic fill, lines along the three axes and the mask (mask and image as input, as in
 Pathak et al., "Context encoders", CVPR 2016), so that no layer ever sees what was in the hole, which is what partial
-convolutions are made for (Liu et al., ECCV 2018). It begins as a mix of the fills, each as far as it is to be
-trusted, and learns the mixture and a residual. Everything is in units of the spread around the hole: f(a x + b) =
-a f(x) + b for a > 0.
+convolutions are made for (Liu et al., ECCV 2018). It begins as filling.blend(), a mix of the fills, each as far as it
+is to be trusted, and learns the mixture and a residual. Everything is in units of the spread around the hole:
+f(a x + b) = a f(x) + b for a > 0.
 """
 
 import itertools
@@ -17,10 +17,19 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from DLReconLib.networks.context import Context
-from DLReconLib.networks.filling import CHANNELS, NEAR, Array, Fills, fills, hole_of, inverse_squares, smooth
+from DLReconLib.networks.filling import (
+    CHANNELS,
+    FLOOR,
+    NEAR,
+    SMOOTH,
+    Array,
+    Fills,
+    fills,
+    hole_of,
+    inverse_squares,
+    smooth,
+)
 
-FLOOR = 1e-3  # trust of a line that has no end
-SMOOTH = 0.25  # trust of the biharmonic fill at the start
 OUTPUTS = 5
 HALO = 24
 TILE = 64  # voxels of a side that are worked on at once, without the halo
@@ -94,7 +103,9 @@ class FillUNet(nn.Module):
             features = decode(kept.pop() + up(features))
         found = wide(self.tail(features).float())
         x = x.float()
-        trust = torch.cat([torch.full_like(x[:, :1], SMOOTH), x[:, 5:8].clamp(min=FLOOR)], 1)
+        lines = x[:, 5:8]
+        others = lines.sum(1, keepdim=True) - lines.amax(1, keepdim=True)
+        trust = torch.cat([(SMOOTH * others).clamp(min=2 * FLOOR), lines.clamp(min=FLOOR)], 1)
         share = (found[:, :4] + 2 * trust.log()).softmax(1)[:, 1:]
         change = (share * x[:, 1:4]).sum(1, keepdim=True) + found[:, 4:]
         return x[:, :1] + x[:, 4:5] * change

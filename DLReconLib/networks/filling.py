@@ -16,6 +16,8 @@ MARGIN = 2  # voxels that the biharmonic operator reaches
 ACCURACY = 1e-5
 LARGE = 20_000  # voxels of a hole from which on the solution starts from that of the half resolution
 ROUNDS = 600  # of conjugate gradients; a larger hole than they suffice for is as smooth as anyone can see
+FLOOR = 1e-3  # trust of a line that has no end
+SMOOTH = 6.0
 UNKNOWN = "mask: every voxel is to be filled, so nothing is known; wanted a mask that leaves some of the image"
 
 
@@ -158,6 +160,22 @@ def biharmonic(image: Array, context: Context) -> Array:
     hole = hole_of(image, context)
     context.progress(0.1, "solving")
     return smooth(image, hole, inverse_squares(context.spacing))
+
+
+def blend(image: Array, context: Context) -> Array:
+    """The biharmonic fill and curved lines along the three axes, each by the square of its trust. The biharmonic
+    one has SMOOTH times that of the lines along the two less trusted axes: a hole that is open along all axes but one,
+    such as a missing slice, is for the line along that axis."""
+    hole = hole_of(image, context)
+    context.progress(0.1, "solving")
+    filled = smooth(image, hole, inverse_squares(context.spacing))
+    lines = [along(image, hole, axis, s / min(context.spacing), True) for axis, s in enumerate(context.spacing)]
+    trust = [np.maximum(x.trust, FLOOR) for x in lines]
+    others = sum(x.trust for x in lines) - np.maximum.reduce([x.trust for x in lines])
+    weights = [np.maximum(SMOOTH * others, 2 * FLOOR) ** 2, *(t * t for t in trust)]
+    values = [filled, *(np.where(x.trust > 0, x.value, filled) for x in lines)]
+    mixed = sum(w * v for w, v in zip(weights, values, strict=True)) / sum(weights)
+    return np.where(hole, mixed, image).astype(np.float32)
 
 
 def median_fill(image: Array, context: Context, radius: int = 2) -> Array:

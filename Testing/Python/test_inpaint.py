@@ -15,7 +15,7 @@ from DLReconLib.degradations.holes import KINDS, MOST, random_hole
 from DLReconLib.io import read_volume, write_volume
 from DLReconLib.models import list_cards
 from DLReconLib.networks.context import Context
-from DLReconLib.networks.filling import along, between_slices, biharmonic, fills, median_fill, smooth
+from DLReconLib.networks.filling import along, between_slices, biharmonic, blend, fills, median_fill, smooth
 from DLReconLib.trust.invention import invention
 from DLReconLib.volume import Volume
 
@@ -208,6 +208,8 @@ def test_the_network_begins_between_the_classical_fills() -> None:
     assert torch.equal(wide(deep(x)), x)
     with torch.no_grad():
         found = FillUNet((8, 8), 1)(x)[0, 0].numpy()
+    mixed = blend(image, Context(mask=hole))
+    np.testing.assert_allclose(found * part.unit + part.middle, mixed, atol=0.05)
     change = part.channels[1:4]
     low, high = np.minimum(change.min(0), 0), np.maximum(change.max(0), 0)
     inside = found - part.channels[0]
