@@ -25,7 +25,7 @@ def acquired_share(slices: Array, axis: int) -> float:
     there.
     """
     spectrum = np.abs(fft.rfft(slices, axis=axis)) ** 2
-    power = np.sqrt(spectrum.mean(tuple(a for a in range(3) if a != axis))) + 1e-6 * float(np.abs(slices).max())
+    power = np.sqrt(spectrum.mean(tuple(a for a in range(3) if a != axis))) + 1e-6 * float(np.abs(slices).max()) + 1e-30
     count, width = len(power), max(3, len(power) // 16)
     best, found = EDGE, 1.0
     for edge in range(max(width + 1, int(0.4 * count)), count - 2):

@@ -12,8 +12,8 @@ from DLReconLib.training.patches import Array, Source
 from DLReconLib.training.restoration import RestorationPair
 
 KINDS = ("gibbs", "motion", "spike")  # in the order of the network's
-CHANCES = (0.12, 0.2, 0.48, 0.2)  # of clean slices and of each kind: movement is the hardest
-POOL = (300, 600, 1800, 450)  # slices of each; they are seen turned, mirrored and cut in many ways
+CHANCES = (0.13, 0.37, 0.38, 0.12)  # of clean slices and of each kind: of spikes little is left to be learned
+POOL = (200, 600, 1000, 130)  # slices of each; they are seen turned, mirrored and cut in many ways
 LARGEST = 192
 
 

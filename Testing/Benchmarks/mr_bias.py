@@ -1,0 +1,159 @@
+"""How well is a bias field found? Ours against N4 of SimpleITK, on scans under known fields, in one run.
+
+  python Testing/Benchmarks/mr_bias.py --data DATA      writes mr_bias.md and mr_bias.json
+  python Testing/Benchmarks/mr_bias.py --quick          two images
+  python Testing/Benchmarks/mr_bias.py --cards          the figures of an earlier run into the models' cards
+
+DATA (or DLRECON_DATA) is the folder of images that the split of mr-denoise names; only those of the role "test" are
+opened. Correlation: of the logarithms of the field found and of the true one, over the object. Variation: standard
+deviation over mean of the voxels that had nearly one value (the mode within 12 %) before the field was put on. What
+the scans bring along of their own counts against every method alike.
+"""
+
+import argparse
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+from scipy import ndimage
+
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
+
+from cases import ZOO, Array, block_average, check_role, generator  # noqa: E402
+
+from DLReconLib import reconstruct  # noqa: E402
+from DLReconLib.degradations.mr_artifacts import bias_field  # noqa: E402
+from DLReconLib.io import read_volume  # noqa: E402
+from DLReconLib.volume import Volume  # noqa: E402
+
+HERE = Path(__file__).parent
+METHODS = {"N4": "classical/n4", "ours": "mr-bias"}
+STRENGTHS = {"weak": 0.1, "middle": 0.2, "strong": 0.3}  # standard deviation of log b
+REFERENCES = (
+    ("Colin27 T1", "mr/t1_ch2_colin27_ants.nii.gz", (1, 1, 1)),
+    ("pddl head T1", "mr/t1_head_3t_pddl.nii.gz", (2, 2, 2)),
+    ("niivue head T2", "mr/t2_head_niivue.nii.gz", (1, 1, 1)),
+    ("torchio head FLAIR", "mr/t2flair_head_torchio.nii.gz", (1, 2, 2)),
+    ("STS_001 thigh T1", "mr/STS_001_t1.nii.gz", (1, 1, 1)),
+    ("STS_002 leg T1", "mr/STS_002_t1.nii.gz", (1, 1, 1)),
+    ("STS_003 thigh T1", "mr/STS_003_t1.nii.gz", (1, 1, 1)),
+    ("STS_004 thigh T1", "mr/STS_004_t1.nii.gz", (1, 1, 1)),
+)
+
+
+def one_tissue(image: Array) -> Array:
+    """Voxels near the most frequent value of the object, without the edges of the region."""
+    top = np.percentile(image, 99)
+    counts, edges = np.histogram(image[image > 0.2 * top], 100, (0.2 * top, top))
+    mode = edges[np.argmax(ndimage.gaussian_filter1d(counts.astype(float), 3))]
+    region = np.abs(ndimage.uniform_filter(image, 3) / mode - 1) < 0.12
+    return ndimage.binary_erosion(region)
+
+
+def known_field(shape: tuple[int, ...], size: float, rng: np.random.Generator) -> Array:
+    log = np.zeros(1)
+    while log.std() < 0.02:
+        log = np.log(bias_field(shape, rng))
+    return np.exp(log * (size / log.std())).astype(np.float32)
+
+
+def measure(name: str, strength: str, volume: Volume, clean: Array) -> list[dict]:
+    field = known_field(clean.shape, STRENGTHS[strength], generator(name, strength))
+    inside, tissue = clean > 0.1 * np.percentile(clean, 99), one_tissue(clean)
+    truth = np.log(field[inside])
+    broken = volume.with_array((clean * field).astype(np.float32))
+    rows = []
+    for method, model in {"input": "", **METHODS}.items():
+        started, output = time.process_time(), broken.array
+        if model:
+            output = reconstruct(broken, task="artifact-reduction", model=model, judge=False, device="cpu").volume.array
+        seconds = time.process_time() - started
+        found = np.log(np.maximum(broken.array[inside], 1e-6) / np.maximum(output[inside], 1e-6))
+        values = output[tissue]
+        rows.append({
+            "image": name, "strength": strength, "method": method, "seconds": seconds,
+            "correlation": float(np.corrcoef(found, truth)[0, 1]) if found.std() > 0 else 0.0,
+            "variation": float(values.std() / values.mean()),
+        })  # fmt: skip
+    print(name, strength, ", ".join(f"{r['method']} r {r['correlation']:.3f} cv {r['variation']:.3f} {r['seconds']:.1f} s"
+                                    for r in rows), flush=True)  # fmt: skip
+    return rows
+
+
+def summary(rows: list[dict]) -> list[dict]:
+    found = []
+    for strength in STRENGTHS:
+        line: dict = {"strength": strength, "means": {}}
+        for method in ("input", *METHODS):
+            mine = [r for r in rows if (r["strength"], r["method"]) == (strength, method)]
+            line["means"][method] = {f: float(np.mean([r[f] for r in mine]))
+                                     for f in ("correlation", "variation", "seconds")}  # fmt: skip
+        of = {(r["image"], r["method"]): r for r in rows if r["strength"] == strength}
+        images = list(dict.fromkeys(i for i, _ in of))
+        line["images"] = len(images)
+        line["better"] = {f: sum(s * of[i, "ours"][f] > s * of[i, "N4"][f] for i in images)
+                          for f, s in (("correlation", 1), ("variation", -1))}  # fmt: skip
+        found.append(line)
+    return found
+
+
+def as_markdown(record: dict) -> str:
+    lines = [
+        "# MR bias field", "",
+        "Correlation of the field found with the true one (in logarithms) / coefficient of variation of one tissue /",
+        "processor seconds; means over the images. Better: images in which ours has the higher correlation, the lower",
+        "variation.", "",
+        f"| field | images | input | {' | '.join(METHODS)} | better |", "|---" * (len(METHODS) + 4) + "|",
+    ]  # fmt: skip
+    for line in record["summary"]:
+        values = [f"{m['correlation']:.3f} / {m['variation']:.3f} / {m['seconds']:.1f}" for m in line["means"].values()]
+        better = f"{line['better']['correlation']}, {line['better']['variation']}"
+        lines.append(f"| {line['strength']} | {line['images']} | {' | '.join(values)} | {better} |")
+    return "\n".join(lines) + "\n"
+
+
+def write_cards(record: dict) -> None:
+    for model in METHODS.values():
+        path = ZOO / model / "card.json"
+        card = json.loads(path.read_text(encoding="utf-8"))
+        card["results"] = {"script": "Testing/Benchmarks/mr_bias.py", "date": record["date"]}
+        for line in record["summary"]:
+            card["results"][f"{line['strength']} field"] = {
+                m: f"correlation {v['correlation']:.3f}, variation {v['variation']:.3f}, {v['seconds']:.1f} s"
+                for m, v in line["means"].items()
+            } | {"images": line["images"]}
+        path.write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=os.environ.get("DLRECON_DATA"), help="folder of the images")
+    parser.add_argument("--out", type=Path, default=HERE, help="folder of mr_bias.md and mr_bias.json")
+    parser.add_argument("--quick", action="store_true", help="two images, a smoke test")
+    parser.add_argument("--cards", action="store_true", help="put the figures of an earlier run into the models' cards")
+    options = parser.parse_args()
+    store = options.out / "mr_bias.json"
+    if options.cards:
+        write_cards(json.loads(store.read_text(encoding="utf-8")))
+        return 0
+    if not options.data:
+        parser.error("where are the images? give --data FOLDER or set DLRECON_DATA")
+    record: dict = {"date": time.strftime("%Y-%m-%d"), "scores": []}
+    for name, path, average in REFERENCES[:: 4 if options.quick else 1]:
+        check_role(path, "mr-denoise")
+        volume = block_average(read_volume(Path(options.data) / path), average)
+        clean = np.maximum(volume.array, 0).astype(np.float32)
+        for strength in STRENGTHS:
+            record["scores"] += measure(name, strength, volume, clean)
+    record["summary"] = summary(record["scores"])
+    store.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    (options.out / "mr_bias.md").write_text(as_markdown(record), encoding="utf-8")
+    print(as_markdown(record))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
