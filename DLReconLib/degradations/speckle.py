@@ -28,7 +28,7 @@ class Scanner:
     @classmethod
     def draw(cls, rng: np.random.Generator) -> "Scanner":
         axial = log_uniform(rng, 0.5, 1.8)
-        looks = int(rng.choice([1, 2, 3, 5, 9], p=[0.4, 0.2, 0.15, 0.15, 0.1]))
+        looks = int(rng.choice([1, 2, 4, 8, 16], p=[0.4, 0.2, 0.15, 0.15, 0.1]))
         blur = rng.uniform(0, 1.2) if rng.random() < 0.5 else 0.0
         return cls(axial, axial * rng.uniform(0.8, 2.5), looks, rng.uniform(40, 85), blur)
 

@@ -49,10 +49,7 @@ class SpeckleMaker(Maker):
         scanner = speckle.Scanner.draw(rng)
         image, clean = speckle.speckle(echo, scanner, rng)
         if kind is None and rng.random() < CLEAN:
-            if picture is None or rng.random() < 0.5:  # else a picture of anatomy as it is, with a little white noise
-                return RestorationPair(clean[None], clean, 0)
-            noise = rng.normal(0, rng.uniform(0, 0.02), shape).astype(np.float32)
-            return RestorationPair((picture + noise)[None], picture + noise, 0)
+            return RestorationPair(clean[None], clean, 0)
         if rng.random() < 0.5:  # stored in 8 bits
             image = np.rint(image * 255) / np.float32(255)
         return RestorationPair(image[None], clean, 1)
