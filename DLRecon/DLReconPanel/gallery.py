@@ -59,8 +59,13 @@ class Gallery:
             raise ValueError("the region does not touch the slice that is shown; scroll to it, or preview the whole")
         self.task = options["task"]
         self.entries = [ranking.Entry(card.id, card.title, learned=card.learned) for card in cards]
+        self.probe = ranking.probeOf(self.source, mask) if self.task == "denoise" and len(cards) > 1 else None
         for entry in self.entries:
-            entry.job = client.submit(self.source, mask=mask, **(options | {"model": entry.model}))
+            wanted = options | {"model": entry.model}
+            entry.job = client.submit(self.source, mask=mask, **wanted)
+            if self.probe is not None:  # a second pass, by which the error is estimated
+                disturbed = self.source.with_array(self.probe.disturbed(self.source.array))
+                entry.again = client.submit(disturbed, mask=mask, **(wanted | {"judge": False}))
 
     @property
     def finished(self):
@@ -68,9 +73,7 @@ class Gallery:
 
     @property
     def fraction(self):
-        return sum(e.job.fraction if e.state == "running" else e.state != "waiting" for e in self.entries) / len(
-            self.entries
-        )
+        return sum(e.fraction for e in self.entries) / len(self.entries)
 
     @property
     def text(self):
@@ -95,7 +98,8 @@ class Gallery:
     def cancel(self):
         for entry in self.entries:
             if entry.state in ("waiting", "running"):
-                entry.job.cancel()
+                for job in entry.jobs:
+                    job.cancel()
                 entry.state = "cancelled"
 
     def close(self):
@@ -120,10 +124,15 @@ class Gallery:
         entry.state = {"queued": "waiting"}.get(job.state, job.state)
         if job.state == "failed":
             entry.error = job.error
+            if entry.again is not None:
+                entry.again.cancel()
         if job.state != "done":
             return
+        if entry.again is not None and not entry.again.finished:
+            entry.state = "running"
+            return
         entry.provenance = job.result.provenance
-        ranking.measure(entry, self.source, job.result.volume)
+        ranking.measure(entry, self.source, self.probe)
 
     def show(self):
         """Volume nodes and a layout with one view each; without a window, only the nodes."""
@@ -132,7 +141,7 @@ class Gallery:
         for number, entry in enumerate(done):
             name = f"{number + 1}. {entry.title}" if len(done) > 1 else entry.title
             entry.node = self._add(entry.job.result.volume, name)
-            entry.job = None  # lets go of the arrays
+            entry.job = entry.again = None  # lets go of the arrays
         manager = slicer.app.layoutManager()
         if manager is None:
             return

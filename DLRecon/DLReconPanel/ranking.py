@@ -8,18 +8,18 @@ from slicer.i18n import tr as _
 
 from DLReconPanel import taskOptions, texts
 
-ALIKE = 0.3  # of the noise: estimates of the error that are closer say nothing
-WHITE = 0.75  # noise whose finest details are at least this strong is white; CT's and resampled images' is not
+ALIKE = {True: 0.05, False: 0.3}  # of white noise, and of other: estimates of the error that are closer say nothing
 LIGHTS = ("green", "amber", "red")
 
 
 @dataclass
 class Entry:
-    """One method's answer. state: waiting, running, done, failed or cancelled."""
+    """One method's answer. state: waiting, running, done, failed or cancelled. again: its second pass, or None."""
 
     model: str
     title: str
     job: Any = None
+    again: Any = None
     state: str = "waiting"
     error: str = ""
     node: Any = None
@@ -28,31 +28,48 @@ class Entry:
     sharpness: float | None = None
     learned: bool = False
     errorLeft: float | None = None
+    alike: float = 0.0
     light: str = ""
     contrast: float | None = None
 
+    @property
+    def jobs(self):
+        return [job for job in (self.job, self.again) if job is not None]
 
-def measure(entry, source, result):
-    """Put the figures of a preview into its entry. source, result: Volumes."""
+    @property
+    def fraction(self):
+        return sum(job.fraction for job in self.jobs) / len(self.jobs) if self.jobs else 1.0
+
+
+def probeOf(source, mask):
+    """Noise like that of the image, for a second pass; None where it cannot be told."""
+    if source.array.ndim != 3:
+        return None
+    try:
+        from DLReconLib.quality.ranking import probe
+    except ImportError:  # without scipy the methods are not ranked
+        return None
+    return probe(source.array, source.geometry.spacing, None if mask is None else mask.array)
+
+
+def measure(entry, source, probe):
+    """Put the figures of a preview into its entry. source: Volume. probe: of probeOf(), or None."""
     figures = entry.provenance.get("figures") or {}
     before, after = figures.get("before") or {}, figures.get("after") or {}
     entry.light = (entry.provenance.get("trust") or {}).get("light", "")
     entry.sharpness, entry.contrast = after.get("sharpness"), after.get("contrast")
-    if entry.provenance["options"]["task"] != taskOptions.DENOISE:
-        return
-    from DLReconLib.quality.ranking import error_left
+    if before.get("noise_sigma") and after.get("noise_sigma") is not None:
+        entry.noise = after["noise_sigma"] / before["noise_sigma"]
+    if probe is not None and entry.again is not None and entry.again.state == "done":
+        from DLReconLib.quality.ranking import error_left
 
-    noise, white = before.get("noise_sigma"), before.get("noise_white") or 0.0
-    if noise and white > WHITE * noise:
-        noise = white  # holds less of the anatomy's texture
-    if noise and after.get("noise_sigma") is not None:
-        entry.noise = after["noise_sigma"] / noise
-        entry.errorLeft = error_left(source.array, result.array, noise, after["noise_sigma"]) / noise
+        answers = [job.result.volume.array for job in (entry.job, entry.again)]
+        entry.errorLeft, entry.alike = error_left(source.array, *answers, probe) / probe.sigma, ALIKE[probe.white]
 
 
 def ordered(entries, task):
-    """Of noise removal the least error first. Estimates without a reference do not tell close ones apart (see
-    error_left): among those, learned methods come first, whose gain was measured against the truth. Of other tasks
+    """Of noise removal the least error first, by Stein's estimate (DLReconLib.quality.ranking). It does not tell close
+    ones apart: among those, learned methods come first, whose gain was measured against the truth. Of other tasks
     nothing measures the error: the better light comes first, then learned methods. Failures come last."""
     known = [entry.errorLeft for entry in entries if entry.errorLeft is not None]
     best = min(known) if known else 0.0
@@ -62,20 +79,22 @@ def ordered(entries, task):
         if task != taskOptions.DENOISE:
             return failed, LIGHTS.index(entry.light) if entry.light in LIGHTS else len(LIGHTS), not entry.learned
         left = np.inf if entry.errorLeft is None else entry.errorLeft
-        close = left <= best + ALIKE
+        close = left <= best + entry.alike
         return failed, not close, not (close and entry.learned), left
 
     return sorted(entries, key=key)
 
 
-def sentence(task):
+def sentence(task, entries):
     """How the order came about."""
     if task != taskOptions.DENOISE:
         return _("Click a picture or a row to take that method. Nothing measures the error of this task without the "
                  "truth: those with the better light come first, and learned ones among them.")  # fmt: skip
-    return _("Click a picture or a row to take that method. The error is an estimate, in percent of the noise; "
+    alike = max((entry.alike for entry in entries), default=0.0)
+    text = _("Click a picture or a row to take that method. The error is Stein's estimate, in percent of the noise; "
              "methods within {n} points of the least count as equal, and learned ones come first among them."
-             ).format(n=round(100 * ALIKE))  # fmt: skip
+             )  # fmt: skip
+    return text.format(n=round(100 * alike))
 
 
 def columns(task):

@@ -44,7 +44,7 @@ class Trying:
         failed = [e for e in entries if e.state == "failed"]
         text = ""
         if len(entries) > 1:
-            text = ranking.sentence(self.gallery.task)
+            text = ranking.sentence(self.gallery.task, entries)
         if failed:
             text += " " + "; ".join(f"{e.title}: {e.error.splitlines()[0]}" for e in failed)
         ui.galleryLabel.text = text
