@@ -1,6 +1,7 @@
 """Super-resolution: the acquisition, the grids, the training. What holds for every model is in test_laws.py."""
 
 import csv
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -179,6 +180,42 @@ def test_network_learns_what_the_acquisition_hides(plan: Path, tmp_path: Path) -
     assert float(left.detach().sum()) < 0.8 * float(before.sum())
 
 
+def test_a_critic_asks_for_edges_as_strong_as_the_truth(plan: Path, tmp_path: Path) -> None:
+    """Trained against it, a network's edges come nearer to the truth's in strength, and stay invisible to A."""
+    pytest.importorskip("monai", reason="the critic is MONAI's")
+    safetensors = pytest.importorskip("safetensors.torch", reason="training needs torch")
+    from DLReconLib.training import adversarial
+
+    trainer = adversarial.ResolutionTrainer(plan, tmp_path, tmp_path / "first", "cpu")
+    folder = tmp_path / "begin"
+    folder.mkdir()
+    state = {k: v.contiguous() for k, v in trainer.network.state_dict().items()}
+    safetensors.save_file(state, folder / "weights.safetensors")
+    card = json.loads((plan.parent / "card.json").read_text())
+    card |= {"id": "begin", "arguments": {"channels": [8, 8]}, "weights": "weights.safetensors"}
+    card["sha256"] = hashlib.sha256((folder / "weights.safetensors").read_bytes()).hexdigest()
+    (folder / "card.json").write_text(json.dumps(card))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(adversarial, "BEGIN", str(folder))
+        trainer = adversarial.AdversarialTrainer(plan, tmp_path, tmp_path / "out", "cpu")
+    trainer.plan = replace(trainer.plan, steps=1000)
+    batch = trainer.pairs("train", 0, 2, (3.0, 1.0, 1.0))
+    trainer.pairs = lambda *_: batch
+
+    def edges() -> tuple[float, float]:
+        made = batch.base + batch.hidden(trainer.network(batch.base, batch.changes).detach())
+        true = batch.base + batch.target
+        for one, given in zip(made[:, 0].numpy(), batch.base[:, 0].numpy(), strict=True):
+            np.testing.assert_allclose(one.mean(), given.mean(), atol=1e-2)
+        return float(adversarial.edge_strength(made).mean()), float(adversarial.edge_strength(true).mean())
+
+    before, wanted = edges()
+    for _ in range(40):
+        trainer.train_step()
+    after, _ = edges()
+    assert abs(after - wanted) < abs(before - wanted)
+
+
 def test_resumed_training_ends_in_the_same_weights(plan: Path, tmp_path: Path) -> None:
     pytest.importorskip("torch", reason="training needs torch")
     from DLReconLib.progress import Cancelled
@@ -243,13 +280,19 @@ def test_command_line_writes_the_new_grid_and_what_was_added(tmp_path: Path) -> 
     write_volume(volume, tmp_path / "in.nrrd")
     command = ["run", tmp_path / "in.nrrd", tmp_path / "out.nrrd", "--task", TASK, "--model", "classical/lanczos"]
     command += ["--modality", "MR", "--spacing", "0.8,1.1,1.45", "--residual", tmp_path / "added.nrrd"]
+    command += ["--consistency", tmp_path / "disagreement.nrrd", "--no-consistent"]
     assert main([str(c) for c in [*command, "--report", tmp_path / "record.json"]]) == 0
+    command = command[:-3]
     out, added = (read_volume(tmp_path / name) for name in ("out.nrrd", "added.nrrd"))
     assert out.array.shape == added.array.shape == (40, 45, 38)
     assert out.geometry.matches(volume.geometry.resampled((38, 45, 20), (38, 45, 40)))
     record = json.loads((tmp_path / "record.json").read_text())
     acquisition = Acquisition.from_dict(record["super_resolution"]["acquisition"])
-    np.testing.assert_allclose(out.array - added.array, acquisition.consistent(volume.array), atol=0.01)
+    np.testing.assert_allclose(out.array - added.array, acquisition.interpolate(volume.array), atol=0.01)
+    disagreement = read_volume(tmp_path / "disagreement.nrrd")
+    assert disagreement.geometry.matches(volume.geometry, 1e-4, volume.array.shape[::-1])
+    wanted = np.abs(acquisition.degrade(out.array) - volume.array) / record["noise"]
+    np.testing.assert_allclose(disagreement.array, wanted, atol=1e-3)
     command[2], command[-1] = tmp_path / "dicom", tmp_path / "again.nrrd"
     assert main([str(c) for c in [*command, "--dicom-source", tmp_path]]) == 2
     assert not (tmp_path / "dicom").exists()
