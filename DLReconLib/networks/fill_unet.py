@@ -114,8 +114,8 @@ class FillUNet(nn.Module):
         """The image with context.mask filled; (k, j, i) float32, any unit. Holes that lie apart are filled each for
         itself. Raises ValueError without a mask, and where it leaves nothing known."""
         hole, output = hole_of(image, context), image.astype(np.float32, copy=True)
-        context.progress(0.0, "biharmonic fill")
-        filled = smooth(image, hole, inverse_squares(context.spacing))
+        weights = inverse_squares(context.spacing)
+        filled = smooth(image, hole, weights, lambda: context.progress(0.1, "biharmonic fill"))
         labels, _ = ndimage.label(ndimage.maximum_filter(hole, 2 * NEAR + 1))
         boxes = ndimage.find_objects(labels)
         for number, box in enumerate(boxes):

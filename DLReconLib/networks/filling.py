@@ -3,6 +3,7 @@
 image: (k, j, i) float32, any unit; context.mask is the hole. What the image holds inside the hole is never looked at.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,13 +13,19 @@ from scipy.sparse.linalg import LinearOperator, cg
 from DLReconLib.networks.context import Context
 
 Array = np.ndarray
+Watch = Callable[[], None]
 MARGIN = 2  # voxels that the biharmonic operator reaches
 ACCURACY = 1e-5
 LARGE = 20_000  # voxels of a hole from which on the solution starts from that of the half resolution
+HUGE, DEEP = 200_000, 8  # voxels of a hole from which on what lies so deep stays as it is at half the resolution
 ROUNDS = 600  # of conjugate gradients; a larger hole than they suffice for is as smooth as anyone can see
 FLOOR = 1e-3  # trust of a line that has no end
 SMOOTH = 6.0
 UNKNOWN = "mask: every voxel is to be filled, so nothing is known; wanted a mask that leaves some of the image"
+
+
+def unwatched() -> None:
+    pass
 
 
 @dataclass(frozen=True)
@@ -72,32 +79,41 @@ def along(image: Array, hole: Array, axis: int, step: float = 1.0, curved: bool 
     return Lines(value.astype(np.float32), trust.astype(np.float32))
 
 
-def smooth(image: Array, hole: Array, weights: tuple[float, float, float] = (1.0, 1.0, 1.0)) -> Array:
+def smooth(
+    image: Array, hole: Array, weights: tuple[float, float, float] = (1.0, 1.0, 1.0), watch: Watch = unwatched
+) -> Array:
     """The image with the hole filled by the solution of the biharmonic equation, Laplacian(Laplacian u) = 0, with the
     image's values around it (Damelin & Hoang, "On surface completion and image inpainting by biharmonic functions",
     Int. J. Math. Math. Sci. 2018); no flow through the faces of the image.
 
-    weights: of the second derivatives along k, j, i: (1 / spacing)^2. By conjugate gradients on the normal equations
-    of the Laplacian, from the answer at half the resolution where the hole is large. Parts of the hole that lie apart
-    are filled each for itself.
+    weights: of the second derivatives along k, j, i: (1 / spacing)^2. watch: called with each step; may raise.
+
+    By conjugate gradients on the normal equations of the Laplacian, from the answer at half the resolution where the
+    hole is large; of a huge hole what lies deep inside keeps that answer. Parts of the hole that lie apart are filled
+    each for itself.
     """
     output = image.astype(np.float32, copy=True)
     labels, _ = ndimage.label(ndimage.binary_dilation(hole, iterations=MARGIN))
     for number, box in enumerate(ndimage.find_objects(labels), 1):
         wide = tuple(slice(max(s.start - 1, 0), s.stop + 1) for s in box)
         part = hole[wide] & (labels[wide] == number)
-        output[wide][part] = _smooth_part(np.where(hole[wide], 0, image[wide]), part, weights)
+        output[wide][part] = _smooth_part(np.where(hole[wide], 0, image[wide]), part, weights, watch)
     return output
 
 
-def _smooth_part(image: Array, hole: Array, weights: tuple[float, float, float]) -> Array:
+def _smooth_part(image: Array, hole: Array, weights: tuple[float, float, float], watch: Watch) -> Array:
     """The values of one hole, in the order of image[hole]."""
+    whole, count = hole, np.count_nonzero(hole)
     known = image[~hole]
     middle = float(known.mean(dtype=np.float64)) if known.size else 0.0
     scale = float(np.abs(known - middle).max()) if known.size else 0.0
     if scale == 0:
         return np.full(np.count_nonzero(hole), middle, np.float32)
     u = np.where(hole, 0, (image.astype(np.float64) - middle) / scale)
+    coarse = _coarse(u, hole, weights, watch) if count > LARGE else u
+    if count > HUGE:
+        deep = ndimage.binary_erosion(hole, iterations=DEEP, border_value=1)
+        u, hole = np.where(deep, coarse, u), hole & ~deep
     matrix, columns = _laplacian(hole, weights)
     inside = hole[columns]
     unknown, fixed = matrix[:, inside], matrix[:, ~inside]
@@ -105,9 +121,10 @@ def _smooth_part(image: Array, hole: Array, weights: tuple[float, float, float])
     diagonal = np.asarray(unknown.multiply(unknown).sum(0)).ravel()
     precondition = LinearOperator((len(right),) * 2, lambda v: v / diagonal)
     operator = (unknown.T @ unknown).tocsr()
-    start = _coarse(u, hole, weights)[hole] if len(right) > LARGE else np.full(len(right), 0.0)
-    found, _ = cg(operator, right, start, rtol=ACCURACY, maxiter=ROUNDS, M=precondition)
-    return (found * scale + middle).astype(np.float32)
+    found, _ = cg(operator, right, coarse[hole], rtol=ACCURACY, maxiter=ROUNDS, M=precondition,
+                  callback=lambda _: watch())  # fmt: skip
+    u[hole] = found
+    return (u[whole] * scale + middle).astype(np.float32)
 
 
 def _laplacian(hole: Array, weights: tuple[float, float, float]) -> tuple[sparse.csr_matrix, tuple[Array, ...]]:
@@ -130,7 +147,7 @@ def _laplacian(hole: Array, weights: tuple[float, float, float]) -> tuple[sparse
     return sparse.csr_matrix((value, (row, column)), shape), np.nonzero(used)
 
 
-def _coarse(u: Array, hole: Array, weights: tuple[float, float, float]) -> Array:
+def _coarse(u: Array, hole: Array, weights: tuple[float, float, float], watch: Watch) -> Array:
     """A first guess from the image at half the resolution along the finest axes."""
     finest = max(weights)
     steps = [2 if w > finest / 3 and n > 4 else 1 for w, n in zip(weights, u.shape, strict=True)]
@@ -144,7 +161,7 @@ def _coarse(u: Array, hole: Array, weights: tuple[float, float, float]) -> Array
         filled = small
     else:
         coarser = tuple(w / s**2 for w, s in zip(weights, steps, strict=True))
-        filled = smooth(small, share == 0, coarser)
+        filled = smooth(small, share == 0, coarser, watch)
     factors = [m / n for m, n in zip(known.shape, filled.shape, strict=True)]
     fine = ndimage.zoom(filled, factors, order=1, mode="nearest", grid_mode=True)
     return fine[tuple(slice(n) for n in u.shape)]
@@ -158,8 +175,7 @@ def inverse_squares(spacing: tuple[float, float, float]) -> tuple[float, float, 
 def biharmonic(image: Array, context: Context) -> Array:
     """See smooth(); in millimetres."""
     hole = hole_of(image, context)
-    context.progress(0.1, "solving")
-    return smooth(image, hole, inverse_squares(context.spacing))
+    return smooth(image, hole, inverse_squares(context.spacing), lambda: context.progress(0.1, "solving"))
 
 
 def blend(image: Array, context: Context) -> Array:
@@ -167,8 +183,7 @@ def blend(image: Array, context: Context) -> Array:
     one has SMOOTH times that of the lines along the two less trusted axes: a hole that is open along all axes but one,
     such as a missing slice, is for the line along that axis."""
     hole = hole_of(image, context)
-    context.progress(0.1, "solving")
-    filled = smooth(image, hole, inverse_squares(context.spacing))
+    filled = smooth(image, hole, inverse_squares(context.spacing), lambda: context.progress(0.1, "solving"))
     lines = [along(image, hole, axis, s / min(context.spacing), True) for axis, s in enumerate(context.spacing)]
     trust = [np.maximum(x.trust, FLOOR) for x in lines]
     others = sum(x.trust for x in lines) - np.maximum.reduce([x.trust for x in lines])

@@ -16,6 +16,7 @@ from DLReconLib.io import read_volume, write_volume
 from DLReconLib.models import list_cards
 from DLReconLib.networks.context import Context
 from DLReconLib.networks.filling import along, between_slices, biharmonic, blend, fills, median_fill, smooth
+from DLReconLib.progress import Cancelled
 from DLReconLib.trust.invention import invention
 from DLReconLib.volume import Volume
 
@@ -149,6 +150,30 @@ def test_a_large_hole_starts_from_a_coarse_answer() -> None:
     hole = k**2 + j**2 + i**2 < 18**2
     filled = smooth(image, hole)
     assert np.sqrt(np.mean((filled - image)[hole] ** 2)) < 0.3 * image[hole].std()
+
+
+def test_of_a_huge_hole_the_inside_is_coarse_and_the_rim_exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    from DLReconLib.networks import filling
+
+    image = ndimage.gaussian_filter(np.random.default_rng(2).standard_normal((40, 48, 48)), 8).astype(np.float32)
+    hole = np.zeros(image.shape, bool)
+    hole[:, :, 16:] = True
+    exact = smooth(image, hole)
+    monkeypatch.setattr(filling, "LARGE", 1000)
+    monkeypatch.setattr(filling, "HUGE", 2000)
+    apart = np.abs(smooth(image, hole) - exact)
+    assert 0 < apart[hole].max() < 0.5 * np.abs(exact[hole]).max()
+    assert apart[:, :, 16:18].max() < 0.01 * np.ptp(image)
+
+
+def test_a_solution_can_be_stopped(volume: Volume) -> None:
+    def stop(fraction: float, text: str) -> None:
+        if text == "solving":
+            raise Cancelled
+
+    mask = volume.with_array(hole_at(volume.array.shape))
+    with pytest.raises(Cancelled):
+        reconstruct(volume, task="inpaint", model="classical/biharmonic", mask=mask, progress=stop)
 
 
 def test_median_of_two_halves_keeps_the_edge() -> None:
