@@ -31,7 +31,7 @@ class SeriesCase:
 
 
 def series_cases(data: Path, quick: bool = False) -> Iterator[SeriesCase]:
-    levels = (5,) if quick else (2, 5, 10)
+    levels = (5,) if quick else (3, 8)
     for name, make in (("diffusion, simulated", diffusion), ("contrast agent, simulated", contrast_agent)):
         anatomy, clean = make(data)
         peak = float(np.percentile(clean[0], 99.9))

@@ -373,7 +373,7 @@ def test_result_that_is_not_whole_is_refused(make: Callable, spoil: str) -> None
 
 def test_other_protocol_is_refused(make: Callable) -> None:
     client = make("protocol")
-    with pytest.raises(WorkerError, match=r"protocol 99 .* wanted 1: two versions"):
+    with pytest.raises(WorkerError, match=r"protocol 99 .* wanted 2: two versions"):
         client.submit(small(), **FAST).wait()
     assert client.status()["pid"] is None
 
