@@ -357,6 +357,11 @@ def choose_model(options: Options, modality: str, why: str) -> tuple[ModelCard, 
     cards = [c for c in list_cards(options.task) if c.shipped]
     if options.artifact != "auto":
         cards = [c for c in cards if options.artifact in c.artifacts]
+    elif options.task == "artifact-reduction":  # who knows most artifacts can tell best which it is
+        cards = sorted(cards, key=lambda c: (not c.learned, -len(c.artifacts)))
+    if not cards and options.artifact != "auto":
+        known = ", ".join(sorted({a for c in list_cards(options.task) for a in c.artifacts}))
+        raise ValueError(f"artifact {options.artifact!r} has no model; wanted auto or one of: {known}")
     if not cards:
         known = ", ".join(sorted({c.task for c in list_cards()}))
         raise ValueError(f"task {options.task!r} has no model; wanted one of: {known}")

@@ -42,6 +42,7 @@ WHOLE: dict[str, str] = {
     "srad": "DLReconLib.networks.despeckle:srad",
     "gibbs-shifts": "DLReconLib.networks.kspace:gibbs_shifts",
     "spike-filter": "DLReconLib.networks.kspace:spike_filter",
+    "kspace-repair": "DLReconLib.networks.kspace:kspace_repair",
     "n4": "DLReconLib.networks.bias_net:n4",
     "metal-interpolation": "DLReconLib.networks.metal:metal_interpolation",
     "streak-tv": "DLReconLib.networks.streaks:streak_tv",

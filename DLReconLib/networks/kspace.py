@@ -7,6 +7,9 @@ from DLReconLib.networks.context import Context
 
 Array = np.ndarray
 STEPS = 8  # shifts tried within half a pixel
+# A shift has to bring the differences below this part of what they are without: ringing falls far, texture does not,
+# and is left alone. Chosen on validation images (0.2 to 1 dB better than 1 in every one of their cases).
+CALMER = 0.3
 WINDOW = 3  # differences taken into account on each side, the nearest left out
 OUTLIER = 1.9  # of the logarithm of an amplitude above its surroundings
 MOST = 24  # spikes of a slice
@@ -51,19 +54,20 @@ def unring_axis(slices: Array, axis: int) -> Array:
     """Local subvoxel shifts along one axis of (k, j, i) float64 (Kellner et al., MRM 2016, section "1D").
 
     At every pixel that shift of the sampling grid, of at most half a pixel, is taken at which the absolute differences
-    on one side of it are least: there the grid meets the zeros of the ringing. The value at the pixel is interpolated
-    linearly between the two nearest of the shifted samples.
+    on one side of it are least, if they fall far (CALMER, not in the paper): there the grid meets the zeros of the
+    ringing. The value at the pixel is interpolated linearly between the two nearest of the shifted samples.
     """
     images = shifted(slices, np.arange(-STEPS, STEPS + 1) / (2 * STEPS), axis)
     best = np.full(slices.shape, np.inf)
-    output = slices.copy()
+    output, still = slices.copy(), best
     for tried in sorted(range(-STEPS, STEPS + 1), key=abs):  # no shift where nothing is gained by one
         image = images[tried + STEPS]
         change = np.abs(image - np.roll(image, 1, axis))  # between a pixel and the one before
         left = sum(np.roll(change, n, axis) for n in range(1, WINDOW))
         right = sum(np.roll(change, -n, axis) for n in range(2, WINDOW + 1))
         variation = np.minimum(left, right)
-        better = variation < best * (1 - 1e-4)
+        still = variation if tried == 0 else still
+        better = variation < (best if tried == 0 else np.minimum(best, CALMER * still))
         share = abs(tried) / (2 * STEPS)
         value = (1 - share) * image + share * np.roll(image, 1 if tried > 0 else -1, axis)
         output = np.where(better, value, output)
@@ -117,6 +121,18 @@ def spike_filter(image: Array, context: Context) -> Array:
         output[k], places = without_spikes(output[k])
         hit += len(places) > 0
     context.notes["slices_with_spikes"] = hit
+    return output
+
+
+def kspace_repair(image: Array, context: Context) -> Array:
+    """(k, j, i) without spikes or ringing, as context.artifact says. "auto" looks for spikes, which stand out beyond
+    doubt, and leaves an image without them as it is: ringing cannot be told from fine structure by a rule. Notes what
+    was found."""
+    if context.artifact == "gibbs":
+        return gibbs_shifts(image, context)
+    output = spike_filter(image, context)
+    found = context.notes["slices_with_spikes"] > 0
+    context.notes |= {"artifact": "spike" if found else "none", "looked_for": ["spike"]}
     return output
 
 

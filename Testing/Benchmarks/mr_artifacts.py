@@ -83,11 +83,11 @@ def reference(path: str, average: tuple[int, int, int], data: Path) -> Array:
     return (chosen / np.percentile(chosen, 99.9)).astype(np.float32)
 
 
-def cases(data: Path, quick: bool = False) -> Iterator[Case]:
+def cases(data: Path, kinds: list[str], quick: bool = False) -> Iterator[Case]:
     for name, path, average in [r for r in REFERENCES if r[0] in SHOWN] if quick else REFERENCES:
         clean = reference(path, average, data)
-        for kind, conditions in CONDITIONS.items():
-            for condition in conditions:
+        for kind in kinds:
+            for condition in CONDITIONS[kind]:
                 rng = generator(name, condition)
                 noise = physics.complex_noise(clean.shape, NOISE, rng)
                 pairs = [degrade(kind, condition, s, n, rng) for s, n in zip(clean, noise, strict=True)]
@@ -142,6 +142,11 @@ def kspace_median(image: Array, limit: float = 4.0) -> Array:
     return output
 
 
+def trained() -> bool:
+    """Whether our network is in the zoo; the classical methods are measured without it too."""
+    return (ZOO / OURS / "card.json").is_file()
+
+
 def dipy(image: Array, python: str) -> tuple[Array, float]:
     with tempfile.TemporaryDirectory() as folder:
         files = [str(Path(folder) / n) for n in ("in.npy", "out.npy")]
@@ -173,9 +178,10 @@ def methods(case: Case, rivals: str) -> dict[str, tuple[Array, float, dict]]:
     if case.kind == "motion":
         for name in SMOOTHERS:
             run(name, model=f"classical/{name}")
-    if case.kind != "none":
-        run("ours, told", model=OURS, artifact=case.kind, **reduction)
-    run("ours, auto", model=OURS, **reduction)
+    if trained():
+        if case.kind != "none":
+            run("ours, told", model=OURS, artifact=case.kind, **reduction)
+        run("ours, auto", model=OURS, **reduction)
     return outputs
 
 
@@ -207,7 +213,9 @@ def draw(case: Case, outputs: dict[str, Array], rows: list[dict], folder: Path) 
     folder.mkdir(parents=True, exist_ok=True)
     figures = {r["method"]: r["psnr"] for r in rows}
     best = max((m for m in rival_of(case.kind) if m in figures), key=figures.get)
-    names = ["input", best, "ours, told"]
+    names = ["input", *(m for m in rival_of(case.kind) if m in figures and case.kind != "motion")]
+    if "ours, told" in figures:
+        names = ["input", best, "ours, told"]
     shown = {f"{m} {figures[m]:.2f} dB": outputs[m][2] for m in names} | {"reference": case.reference[2]}
     ratio = case.reference.shape[1] / case.reference.shape[2]
     figure, axes = plt.subplots(2, 4, figsize=(11, 5.5 * ratio + 0.6), layout="constrained")
@@ -237,9 +245,9 @@ def summary(rows: list[dict]) -> list[dict]:
         line = {"kind": kind, "condition": condition, "images": len(images)}
         line["means"] = {m: {f: float(np.mean([of[i, m][f] for i in images])) for f in ("psnr", "ssim", "seconds")}
                          for m in names}  # fmt: skip
-        named = [of[i, "ours, auto"]["found"].get("artifact") == kind for i in images]
-        line["named"] = sum(named)
-        if kind != "none":
+        if "ours, auto" in names:
+            line["named"] = sum(of[i, "ours, auto"]["found"].get("artifact") == kind for i in images)
+        if "ours, told" in names:
             rivals = [m for m in rival_of(kind) if m in names]
             for figure in ("psnr", "ssim"):
                 gains = [of[i, "ours, told"][figure] - of[i, "input"][figure] for i in images]
@@ -266,7 +274,9 @@ def as_markdown(record: dict) -> str:
             gain = f"{line['psnr_gain']:+.2f} / {line['ssim_gain']:+.3f}" if "psnr_gain" in line else ""
             least = (f"{line['psnr_over_rivals_least']:+.2f} / {line['ssim_over_rivals_least']:+.3f}"
                      if "psnr_gain" in line else "")  # fmt: skip
-            lines.append(f"| {line['condition']} | {line['images']} | {values} | {gain} | {least} | {line['named']} |")
+            lines.append(
+                f"| {line['condition']} | {line['images']} | {values} | {gain} | {least} | {line.get('named', '')} |"
+            )
         lines.append("")
     return "\n".join(lines) + "\n"
 
@@ -276,12 +286,14 @@ def write_cards(record: dict) -> None:
     names = {"ours, told": OURS, "gibbs-shifts": "classical/gibbs-shifts", "spike-filter": "classical/spike-filter"}
     for method, card_id in names.items():
         path = ZOO / card_id / "card.json"
+        if not path.is_file():
+            continue
         card = json.loads(path.read_text(encoding="utf-8"))
         card["results"] = {"script": "Testing/Benchmarks/mr_artifacts.py", "date": record["date"]}
         for line in record["summary"]:
             if method in line["means"]:
                 found = {m: f"{v['psnr']:.2f} dB, SSIM {v['ssim']:.3f}" for m, v in line["means"].items()}
-                found |= {"images": line["images"]} | ({"named right": line["named"]} if card_id == OURS else {})
+                found |= {"images": line["images"]} | ({"named right": line["named"]} if "named" in line else {})
                 card["results"][f"{line['kind']}, {line['condition']}"] = found
         path.write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
 
@@ -291,6 +303,7 @@ def main() -> int:
     parser.add_argument("--data", type=Path, default=os.environ.get("DLRECON_DATA"), help="folder of the images")
     parser.add_argument("--out", type=Path, default=HERE, help="folder of the tables and of figures/")
     parser.add_argument("--rivals", default="", help="Python of an environment with dipy")
+    parser.add_argument("--kinds", nargs="+", default=list(CONDITIONS), choices=CONDITIONS, help="only these")
     parser.add_argument("--quick", action="store_true", help="two images, a smoke test")
     parser.add_argument("--cards", action="store_true", help="put the figures of an earlier run into the models' cards")
     options = parser.parse_args()
@@ -302,7 +315,7 @@ def main() -> int:
         parser.error("where are the images? give --data FOLDER or set DLRECON_DATA")
     record: dict = {"date": time.strftime("%Y-%m-%d"), "scores": [], "figures": []}
     drawn = ("zero-filled from 75 %", "own grid", "middle", "several")
-    for case in cases(Path(options.data), options.quick):
+    for case in cases(Path(options.data), options.kinds, options.quick):
         rows, outputs = measure(case, options.rivals)
         record["scores"] += rows
         if case.image in SHOWN and case.condition in drawn:

@@ -78,8 +78,8 @@ def measure(name: str, strength: str, volume: Volume, clean: Array) -> list[dict
             "correlation": float(np.corrcoef(found, truth)[0, 1]) if found.std() > 0 else 0.0,
             "variation": float(values.std() / values.mean()),
         })  # fmt: skip
-    print(name, strength, ", ".join(f"{r['method']} r {r['correlation']:.3f} cv {r['variation']:.3f} {r['seconds']:.1f} s"
-                                    for r in rows), flush=True)  # fmt: skip
+    words = [f"{r['method']} {r['correlation']:.3f} / {r['variation']:.3f} / {r['seconds']:.1f} s" for r in rows]
+    print(name, strength, ", ".join(words), flush=True)
     return rows
 
 

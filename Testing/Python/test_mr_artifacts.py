@@ -118,6 +118,20 @@ def test_nothing_to_do_is_no_error(array: np.ndarray) -> None:
         np.testing.assert_allclose(method(array.astype(np.float32), Context()), array, atol=1e-6)
 
 
+def test_auto_repairs_spikes_and_leaves_a_clean_image_alone() -> None:
+    truth = np.repeat(discs(), 3, 0) + np.float32(0.02)
+    options = {"task": "artifact-reduction", "model": "classical/kspace-repair"}
+    clean = reconstruct(Volume(truth, Geometry((1, 1, 4)), "MR"), **options)
+    assert clean.provenance["found"]["artifact"] == "none"
+    np.testing.assert_array_equal(clean.volume.array, truth)
+    broken = truth.copy()
+    broken[2] = physics.put_spikes(truth[2], np.array([[20, 33]]), np.array([0.06]))
+    found = reconstruct(Volume(broken, Geometry((1, 1, 4)), "MR"), **options)
+    assert found.provenance["found"]["artifact"] == "spike"
+    assert gain(found.volume.array, broken, truth) > 10
+    assert reconstruct(Volume(truth, Geometry((1, 1, 4)), "MR"), artifact="gibbs", **options).residual.array.any()
+
+
 @pytest.mark.skipif("mr-artifacts" not in CARDS, reason="mr-artifacts is not in this zoo")
 def test_auto_names_spikes_and_leaves_a_clean_image_alone() -> None:
     pytest.importorskip("torch", reason="learned models need torch")
