@@ -4,39 +4,53 @@ The network gets the guess and the slice as it was, so that it can see where the
 Zhang & Yu, IEEE TMI 37, 2018, section II.B; for streaks after Jin et al., IEEE TIP 26, 2017).
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from DLReconLib.networks.context import Context
+from DLReconLib.networks.ct_signs import name_artifact
 from DLReconLib.networks.metal import AT_ONCE, CLIPPED, correct_slices, find_metal
 from DLReconLib.networks.rings import SMALLEST, find_centre, ring_pattern
-from DLReconLib.networks.slice_unet import SURE, SliceUNet
+from DLReconLib.networks.slice_unet import SliceUNet
 from DLReconLib.networks.streaks import smooth_streaks
 
 Array = np.ndarray
-BODY = 0.5  # relative to water
 LOOKING, GUESSING = 0.2, 0.6  # shares of the time
 
 
 class CtArtifactUNet(SliceUNet):
-    """A SliceUNet of two inputs, see there; images are relative to water: HU / 1000 + 1."""
+    """A SliceUNet of two inputs, see there; images are relative to water: HU / 1000 + 1.
+
+    Args:
+        guessed: kinds where the network did not learn to do better than the first guess, which is the answer then.
+        arguments: of SliceUNet.
+    """
+
+    def __init__(self, guessed: Sequence[str] = (), **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.guessed = tuple(guessed)
 
     def restore(self, image: Array, context: Context) -> Array:
-        """The mended image; (k, j, i) float32. With context.artifact "auto" the slices are first asked what is there;
-        metal must be seen by its value, too. Metal itself comes back as it was, and so do slices without any.
+        """The mended image; (k, j, i) float32. With context.artifact "auto" the slices are first looked through for
+        the signs of artifacts, see name_artifact(). Metal itself comes back as it was, and so do slices without any.
 
-        Notes "artifact", "confidence" for "auto", "metal_voxels" and "metal_slices", or "ring_centre".
+        Notes "artifact", "confidence" for "auto", "metal_voxels" and "metal_slices", "views", or "ring_centre".
         """
         if min(image.shape[1:]) < SMALLEST:
             context.notes["artifact"] = "none"
             return image
         metal = find_metal(image)
-        kind = context.artifact if context.artifact != "auto" else self._name(image, metal, context)
+        kind, signs = context.artifact, {}
+        if kind == "auto":
+            kind, signs = name_artifact(image, metal, lambda f: context.progress(LOOKING * f, "looking for artifacts"))
+        context.notes |= {"artifact": kind} | signs
         if kind not in self.kinds:
             return image
-        context.notes["artifact"] = kind
         todo = np.arange(len(image))
         if kind == "metal":
             todo = np.flatnonzero(metal.any((1, 2)))
@@ -60,7 +74,7 @@ class CtArtifactUNet(SliceUNet):
                 guess = np.stack([smooth_streaks(s) for s in guess])
             elif kind == "ring":
                 guess = np.stack([s - ring_pattern(s, centre) for s in guess])
-            output[now] = self._mend(guess, image[now], kind)
+            output[now] = guess if kind in self.guessed else self._mend(guess, image[now], kind)
         output[metal] = image[metal]
         return output
 
@@ -73,28 +87,3 @@ class CtArtifactUNet(SliceUNet):
     def _channels(self, guess: Array, image: Array) -> tuple[Tensor, tuple[slice, ...]]:
         first, cut = self._tensor(guess)
         return torch.cat([first, self._tensor(np.minimum(image, CLIPPED))[0]], 1), cut
-
-    def _name(self, image: Array, metal: Array, context: Context) -> str:
-        """What is there, or "none"; noted with its probability."""
-        seen = np.flatnonzero(np.mean(image > BODY, (1, 2)) > 0.05)
-        if not len(seen):
-            seen = np.arange(len(image))
-        shares = []
-        for start in range(0, len(seen), AT_ONCE):
-            context.progress(LOOKING * start / len(seen), "looking for artifacts")
-            slices = np.minimum(image[seen[start : start + AT_ONCE]], CLIPPED)
-            shares.append(self(self._channels(slices, slices)[0])[1].softmax(1).cpu().numpy())
-        share = np.concatenate(shares)
-        names, found = ["none", *self.kinds], share.mean(0)
-        shining = metal[seen].any((1, 2))
-        place = names.index("metal")
-        if shining.any() and share[shining].mean(0).argmax() == place:
-            best, found = place, share[shining].mean(0)
-        else:  # what is not seen by its value is no metal
-            found[place] = 0
-            best = 1 + int(found[1:].argmax())
-        if found[best] < SURE:
-            context.notes |= {"artifact": "none", "confidence": round(float(1 - found[1:].max()), 3)}
-            return "none"
-        context.notes["confidence"] = round(float(found[best]), 3)
-        return names[best]

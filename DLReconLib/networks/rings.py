@@ -59,7 +59,7 @@ def ring_pattern(
     return from_polar(lines.astype(np.float32), centre, slice_.shape)
 
 
-def ring_energy(image: Array, centre: tuple[float, float], width: int, limit: float) -> float:
+def ring_energy(image: Array, centre: tuple[float, float], width: int = 15, limit: float = 0.15) -> float:
     """How strong the rings about a centre are in a (j, i) image: mean over its pixels of the product of the means
     over two pairs of opposite quarters, where it is positive: round anatomy has few pixels near its own centre, and
     other edges do not go all the way round."""

@@ -203,7 +203,7 @@ class TestModel:
         np.testing.assert_array_equal(result.residual.array[metal], 0)
         counted = (broken.clean > 0.5) & ~ndimage.binary_dilation(metal, np.ones((1, 5, 5)))
         gain = psnr(after, broken.clean, 2, counted) - psnr(broken.image, broken.clean, 2, counted)
-        assert gain > 3
+        assert gain > 2
         assert np.mean((after - broken.clean)[counted]) == pytest.approx(0, abs=0.01)  # 10 HU
 
     def test_asked_for_metal_where_there_is_none_it_does_nothing(self) -> None:
