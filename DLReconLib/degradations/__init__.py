@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import fft, ndimage
 
-from DLReconLib.tomography import detectors, filtered_back_projection, project, view_angles
+from DLReconLib.degradations.dose import ct_dose_noise  # noqa: F401  (part of what this module offers)
 
 Array = np.ndarray
 
@@ -130,25 +130,6 @@ def painted_labels(labels: Array, rng: np.random.Generator) -> Array:
     image = means[inverse] + spread[inverse] * texture
     blur = rng.uniform(0.3, 0.8)
     return np.maximum(ndimage.gaussian_filter(image.astype(np.float32), blur), 0)
-
-
-def ct_dose_noise(hu: Array, pixel_mm: float, photons: float, rng: np.random.Generator) -> Array:
-    """The noise of a CT scan at a dose, without its signal: (k, j, i) HU in, (k, j, i) HU out.
-
-    Each slice is projected (parallel beam, water 0.0195/mm at 60-70 keV), `photons` per detector element
-    suffer Poisson statistics and electronic noise of 10 photons, and the difference to the noiseless
-    sinogram is reconstructed with the Ram-Lak kernel: streaks through dense bone and photon starvation
-    come out as they do in scanners (Zeng et al., IEEE TNS 2015, eq. 1-4).
-    """
-    shape = hu.shape[1:]
-    angles = view_angles(min(detectors(shape), 360))
-    mu = np.clip(hu / 1000 + 1, 0, None) * 0.0195 * pixel_mm
-    line = project(mu, angles)
-    expected = photons * np.exp(-line)
-    counts = rng.poisson(expected) + rng.normal(0, 10, expected.shape)
-    measured = -np.log(np.maximum(counts, 0.5) / photons)
-    noise = filtered_back_projection((measured - line).astype(np.float32), angles, shape)
-    return noise / (0.0195 * pixel_mm) * 1000
 
 
 def kernel_window(shape: tuple[int, int], rng: np.random.Generator) -> Array:

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from conftest import phantom
 
-from DLReconLib import degradations
+torch = pytest.importorskip("torch", reason="the scanner of the dose noise is written in torch")
+from DLReconLib import degradations  # noqa: E402
+from DLReconLib.degradations import dose  # noqa: E402
 
 FLAT = np.full((24, 32, 32), 0.6, np.float32)
 
@@ -32,6 +34,14 @@ def test_correlation_is_measured() -> None:
     assert degradations.lag_one(white) == pytest.approx(0, abs=0.03)
     smooth = (white[:, :-1, :-1] + white[:, 1:, :-1] + white[:, :-1, 1:] + white[:, 1:, 1:]) / 2
     assert degradations.lag_one(smooth) == pytest.approx(0.5, abs=0.03)
+
+
+def test_projection_and_back_projection_are_inverse() -> None:
+    square = torch.zeros(1, 128, 128)
+    square[0, 40:70, 50:90] = 1
+    back = dose.backproject(dose.project(square, 360))
+    assert float(back[0, 45:65, 55:85].mean()) == pytest.approx(1, abs=0.005)
+    assert float((back - square).abs().mean()) < 0.01
 
 
 def test_ct_noise_follows_the_dose_and_has_no_mean() -> None:
