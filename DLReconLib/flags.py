@@ -205,6 +205,8 @@ def add_options(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--no-consistent", dest="consistent", action="store_false", help=f"do not {HELP['consistent']}")
     verb.add_argument("--artifact", choices=["auto", *ARTIFACTS], default="auto", help=HELP["artifact"])
     verb.add_argument("--budget", type=seconds, default=60.0, metavar="SECONDS", help=HELP["budget"])
+    verb.add_argument("--steps", type=int, default=0, metavar="N", help=HELP["steps"])
+    verb.add_argument("--adapt", action="store_true", help=HELP["adapt"])
 
 
 def add_model_options(verb: argparse.ArgumentParser) -> None:
@@ -217,4 +219,4 @@ def add_model_options(verb: argparse.ArgumentParser) -> None:
 
 
 OPTIONS = ("task", "model", "modality", "strength", "device", "tile", "dtype", "precision", "judge", "feather",
-           "scale", "spacing", "thickness", "consistent", "artifact", "budget")  # fmt: skip
+           "scale", "spacing", "thickness", "consistent", "artifact", "budget", "steps", "adapt")  # fmt: skip

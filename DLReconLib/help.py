@@ -20,5 +20,9 @@ HELP = {
     "artifact": "artifact-reduction: what is to be removed; auto looks what there is, and does nothing where it finds "
     "none",
     "budget": "seconds that a model may take which learns from the image itself",
+    "steps": "of learning from the image itself, whatever the budget says: the same steps give the same answer; 0: as "
+    "many as the budget allows",
+    "adapt": "denoise: let a trained model first go on learning from the image alone; kept only if the error to expect "
+    "falls",
     "feather": "width of the soft edge inside the mask in millimetres; 0 is a hard edge",
 }

@@ -113,6 +113,9 @@ def chosen_options(record: Mapping[str, Any]) -> dict[str, Any]:
                          f"{record.get('software', 'another version')}: install that one")  # fmt: skip
     if options.get("model", "auto") == "auto":
         options["model"] = record["model"]["id"]
+    found = record.get("found") or {}
+    if not options.get("steps"):  # of learning from the image: as many as the clock allowed then
+        options["steps"] = found.get("steps") or (found.get("adapted") or {}).get("steps", 0)
     if options.get("tile"):
         options["tile"] = tuple(options["tile"])
     return options

@@ -19,6 +19,7 @@ class Context:
     mask: (k, j, i) bool, the places to be worked on, or None for all. What the method does elsewhere is not used.
     artifact: what is to be removed, one of models.ARTIFACTS, or "auto".
     budget: seconds that a method may take which learns from the image itself.
+    steps: of learning that are to be made, whatever the budget says; 0: as many as it allows.
     magnitude: whether the image is a magnitude image, whose noise is Rician.
     device, precision: where a network runs, and its arithmetic: float32 or bfloat16.
     progress: told (fraction, text); raises Cancelled to stop the work.
@@ -29,6 +30,7 @@ class Context:
     mask: np.ndarray | None = None
     artifact: str = "auto"
     budget: float = 60.0
+    steps: int = 0
     magnitude: bool = False
     device: str = "cpu"
     precision: str = "float32"

@@ -1,0 +1,152 @@
+"""What learning from the image alone is worth: against non-local means at its best setting, on microscopy and CT.
+
+  python Testing/Benchmarks/self_supervised.py --data DATA [--steps N]   writes self_supervised.md and .json
+  python Testing/Benchmarks/self_supervised.py --cards                   the figures of an earlier run into the cards
+
+Microscopy: crops of real images count as the truth, white or Poisson noise is put on them. CT: the simulated doses of
+cases.py on test subjects. Non-local means may try every setting with the true noise level; the best PSNR counts.
+"""
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
+
+from cases import ZOO, Array, ct_cases, generator  # noqa: E402
+
+from DLReconLib import reconstruct  # noqa: E402
+from DLReconLib.io import read_volume  # noqa: E402
+from DLReconLib.metrics import psnr, ssim  # noqa: E402
+from DLReconLib.volume import Volume  # noqa: E402
+
+HERE = Path(__file__).parent
+MICRO = {"lung, SEM": "micro/lung_sem_01.png", "cells, fluorescence": "micro/bbbc007_17P1_POS0013_D_1UL.tif"}
+CROP = np.s_[:, 40:296, 40:296]
+OURS = ("classical/nlm", "classical/cosine", "self-supervised")
+CT_EVERY = 5  # of the cases of cases.py, one in so many
+
+
+@dataclass(frozen=True)
+class Case:
+    name: str
+    volume: Volume
+    reference: Array
+    mask: Array
+    peak: float
+
+
+def cases(data: Path) -> Iterator[Case]:
+    for name, path in MICRO.items():
+        clean = read_volume(data / path).array[CROP].astype(np.float32)
+        peak = float(np.percentile(clean, 99.9))
+        for condition in ("Gaussian 5 %", "Gaussian 12 %", "Poisson 40"):
+            rng, level = generator(name, condition), float(condition.split()[1])
+            if "Poisson" in condition:
+                noisy = rng.poisson(np.maximum(clean, 0) / peak * level) / level * peak
+            else:
+                noisy = clean + rng.normal(0, level / 100 * peak, clean.shape)
+            mask = np.ones(clean.shape, bool)
+            yield Case(f"{name}, {condition}", Volume(noisy.astype(np.float32)), clean, mask, peak)
+    for case in list(ct_cases(data))[1::CT_EVERY]:
+        yield Case(f"CT {case.name}", case.volume, case.reference, case.mask, case.peak)
+
+
+def best_nlm(case: Case) -> tuple[Array, dict]:
+    """scikit-image's, told the true level of the noise: the setting with the best PSNR."""
+    from skimage.restoration import denoise_nl_means
+
+    noisy, found = case.volume.array, []
+    sigma = float((noisy - case.reference)[case.mask].std())
+    for factor in (0.4, 0.6, 0.8, 1.0, 1.3):
+        for side, distance in ((3, 3), (5, 5)):
+            for told in (0.0, sigma):
+                image = noisy[0] if len(noisy) == 1 else noisy
+                answer = denoise_nl_means(image, side, distance, factor * sigma, fast_mode=True, sigma=told)
+                answer = answer.reshape(noisy.shape)
+                found.append((psnr(answer, case.reference, case.peak, case.mask), answer,
+                              {"h": factor, "patch": side, "distance": distance, "sigma": told}))  # fmt: skip
+    _, answer, setting = max(found, key=lambda f: f[0])
+    return answer, setting
+
+
+def measure(case: Case, steps: int, budget: float) -> list[dict]:
+    rows = []
+
+    def row(method: str, answer: Array, seconds: float, more: dict) -> None:
+        reached = psnr(answer, case.reference, case.peak, case.mask)
+        alike = ssim(answer, case.reference, case.peak, case.mask)
+        rows.append({"case": case.name, "method": method, "psnr": reached, "ssim": alike, "seconds": seconds, **more})
+        print(f"{case.name:45} {method:20} {reached:6.2f} {alike:.3f} {seconds:6.1f} s {more}", flush=True)
+
+    row("input", case.volume.array, 0.0, {})
+    started = time.perf_counter()
+    answer, setting = best_nlm(case)
+    row("best non-local means", answer, time.perf_counter() - started, setting)
+    for model in OURS:
+        options = {"steps": steps, "budget": budget} if model == "self-supervised" else {}
+        started = time.perf_counter()
+        result = reconstruct(case.volume, model=model, modality="CT" if "CT" in case.name else "OT", judge=False,
+                             device="cpu", **options)  # fmt: skip
+        row(model, result.volume.array, time.perf_counter() - started, result.provenance.get("found", {}))
+    return rows
+
+
+def as_markdown(rows: list[dict]) -> str:
+    methods = list(dict.fromkeys(r["method"] for r in rows))
+    of = {(r["case"], r["method"]): r for r in rows}
+    lines = ["# Learning from the image alone", "", "PSNR (dB) / SSIM; steps made, and what was given.", "",
+             f"| | {' | '.join(methods)} | steps | given |", "|---" * (len(methods) + 3) + "|"]  # fmt: skip
+    for case in dict.fromkeys(r["case"] for r in rows):
+        cells = " | ".join(f"{of[case, m]['psnr']:.2f} / {of[case, m]['ssim']:.3f}" for m in methods)
+        own = of[case, "self-supervised"]
+        lines.append(f"| {case} | {cells} | {own.get('steps', 0)} | {own.get('given', '')} |")
+    return "\n".join(lines) + "\n"
+
+
+def write_cards(rows: list[dict], date: str) -> None:
+    for model in OURS[1:]:
+        path = ZOO / model / "card.json"
+        card = json.loads(path.read_text(encoding="utf-8"))
+        card["results"] = {"script": "Testing/Benchmarks/self_supervised.py", "date": date}
+        for case in dict.fromkeys(r["case"] for r in rows):
+            kept = ("input", "best non-local means", model)
+            card["results"][case] = {r["method"]: f"{r['psnr']:.2f} dB, SSIM {r['ssim']:.3f}" for r in rows
+                                     if r["case"] == case and r["method"] in kept}  # fmt: skip
+        path.write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=os.environ.get("DLRECON_DATA"), help="folder of the images")
+    parser.add_argument("--out", type=Path, default=HERE)
+    parser.add_argument("--steps", type=int, default=0, help="of learning; 0: what the budget allows")
+    parser.add_argument("--budget", type=float, default=60.0)
+    parser.add_argument("--cards", action="store_true")
+    options = parser.parse_args()
+    store = options.out / "self_supervised.json"
+    if options.cards:
+        record = json.loads(store.read_text(encoding="utf-8"))
+        write_cards(record["scores"], record["date"])
+        return 0
+    if not options.data:
+        parser.error("where are the images? give --data FOLDER or set DLRECON_DATA")
+    rows: list[dict] = []
+    for case in cases(Path(options.data)):
+        rows += measure(case, options.steps, options.budget)
+        record = {"date": time.strftime("%Y-%m-%d"), "steps": options.steps, "budget": options.budget, "scores": rows}
+        store.write_text(json.dumps(record, indent=1), encoding="utf-8")
+        (options.out / "self_supervised.md").write_text(as_markdown(rows), encoding="utf-8")
+    print(as_markdown(rows))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
