@@ -2,6 +2,7 @@
 
   python Testing/Benchmarks/superres.py --data DATA         writes superres.md, superres.json and figures/superres-*.png
   python Testing/Benchmarks/superres.py --quick             one image of each modality
+  python Testing/Benchmarks/superres.py --only CT           some images again, the rest as it was
   python Testing/Benchmarks/superres.py --cards             the figures of an earlier run into the models' cards
 
 DATA (or the environment variable DLRECON_DATA) is the folder of images that the split files of the models name; only
@@ -95,8 +96,8 @@ class Case:
     axis: int
 
 
-def cases(data: Path, quick: bool = False) -> Iterator[Case]:
-    chosen = [REFERENCES[0], REFERENCES[-1]] if quick else REFERENCES
+def cases(data: Path, quick: bool = False, only: str = "") -> Iterator[Case]:
+    chosen = [r for r in ([REFERENCES[0], REFERENCES[-1]] if quick else REFERENCES) if only in r.name]
     for source in chosen:
         modality = source.path[:2].upper()
         check_role(source.path, f"{modality.lower()}-denoise")
@@ -211,6 +212,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=HERE, help="folder of superres.md, superres.json and figures/")
     parser.add_argument("--precision", default="auto", choices=("auto", "float32", "bfloat16"))
     parser.add_argument("--quick", action="store_true", help="a few cases, a smoke test")
+    parser.add_argument("--only", default="", help="images whose name holds this; the others are kept from before")
     parser.add_argument("--cards", action="store_true", help="put the figures of an earlier run into the models' cards")
     options = parser.parse_args()
     store = options.out / "superres.json"
@@ -219,13 +221,19 @@ def main() -> int:
         return 0
     if not options.data:
         parser.error("where are the images? give --data FOLDER or set DLRECON_DATA")
-    record: dict = {"date": time.strftime("%Y-%m-%d"), "scores": [], "figures": []}
-    record["fusion"] = measure_fusion(Path(options.data), options.quick)
-    for case in cases(Path(options.data), options.quick):
+    record: dict = {"scores": [], "figures": [], "fusion": []}
+    if options.only:
+        record = json.loads(store.read_text(encoding="utf-8"))
+        record["scores"] = [r for r in record["scores"] if options.only not in r["image"]]
+    else:
+        record["fusion"] = measure_fusion(Path(options.data), options.quick)
+    record["date"] = time.strftime("%Y-%m-%d")
+    for case in cases(Path(options.data), options.quick, options.only):
         rows, outputs = measure(case, options.precision)
         record["scores"] += rows
         if case.image in SHOWN and case.condition in DRAWN:
-            record["figures"].append(draw(case, outputs, rows, options.out / "figures").name)
+            name = draw(case, outputs, rows, options.out / "figures").name
+            record["figures"] = sorted({*record["figures"], name})
     record["summary"] = summary(record["scores"])
     options.out.mkdir(parents=True, exist_ok=True)
     store.write_text(json.dumps(record, indent=1), encoding="utf-8")
