@@ -26,7 +26,7 @@ COUNTS = {"streak": 20, "ring": 12, "metal": 8}  # degraded slices for every sou
 SIDE = 256
 UNIT = 4000  # stored as int16
 LEAST, MOST = -1.0, 8.0  # what can be stored
-VERSIONS = {"streak": 2, "ring": 1, "metal": 2}  # of the physics: others are made anew
+VERSIONS = {"streak": 3, "ring": 1, "metal": 2}  # of the physics: others are made anew
 FAINT = 0.004  # standard deviation that is not called an artifact: 4 HU
 
 
