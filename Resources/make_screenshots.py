@@ -91,6 +91,39 @@ def removed(stage):
     stage.ui.residualButton.click()
 
 
+def finer(stage):
+    """Another task: thick slices made finer, with its own options; the slice thickness is three times the pixel."""
+    import numpy as np
+
+    node = stage.slicer.util.getNode("CleanBrain")
+    array = stage.slicer.util.arrayFromVolume(node)
+    count = len(array) // 3
+    thick = array[: 3 * count].reshape(count, 3, *array.shape[1:]).mean(axis=1)
+    stage.slicer.util.updateVolumeFromArray(node, np.ascontiguousarray(thick))
+    node.SetSpacing(*node.GetSpacing()[:2], 3 * node.GetSpacing()[2])
+    stage.parameters.inputVolume, stage.parameters.task = node, "super-resolution"
+    stage.look("FourUp")
+    stage.apply()
+    stage.fold("try")
+
+
+def fill(stage):
+    """Another task: a region is filled, and the light says that it was invented."""
+    import numpy as np
+
+    slicer, node = stage.slicer, stage.node
+    labels = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "Hole")
+    hole = np.zeros(slicer.util.arrayFromVolume(node).shape, np.uint8)
+    middle = [n // 2 for n in hole.shape]
+    hole[middle[0] - 4 : middle[0] + 4, middle[1] + 20 : middle[1] + 34, middle[2] - 7 : middle[2] + 7] = 1
+    slicer.util.updateVolumeFromArray(labels, hole)
+    labels.CopyOrientation(node)
+    stage.parameters.task, stage.parameters.model = "inpaint", "classical/biharmonic"
+    stage.parameters.region, stage.parameters.labels = "labels", labels
+    stage.apply()
+    stage.fold("try")
+
+
 # file: (what to do, dark)
 PICTURES = {
     "2": (result, False),
@@ -99,6 +132,8 @@ PICTURES = {
     "5": (details, False),
     "6": (running, False),
     "7": (removed, True),
+    "8": (finer, False),
+    "9": (fill, False),
 }
 
 
