@@ -97,6 +97,9 @@ def as_markdown(record: dict) -> str:
         "# Super-resolution", "",
         f"`Testing/Benchmarks/superres.py`, {record['date']}. All images have the role test: no model was trained or "
         f"tuned on their subjects. Ours is what `--model auto` takes: {models}.", "",
+        f"**{len(unique(r['image'] for r in record['scores']))} of 13 images and "
+        f"{len(unique(r['image'] for r in record['fusion']))} of 4 fused ones are measured so far; the targets speak "
+        "of these alone.**", "",
         "## Targets", "", markdown(["target", "measured", "met"], targets(record)),
         "Conditions that the models assume; those with another slice profile and with noise are honest rows below.", "",
         "## Means", "",
