@@ -79,7 +79,7 @@ def test_mask_of_another_grid(mask: Volume, message: str) -> None:
     ("options", "message"),
     [
         ({"model": "no-such-model"}, "unknown; wanted one of: .*mr-denoise"),
-        ({"task": "inpaint"}, "has no model"),
+        ({"task": "segmentation"}, "has no model"),
         ({"strength": 1.5}, "strength 1.5"),
         ({"dtype": "float16"}, "dtype"),
         ({"tile": (10, 16, 16)}, "multiples of 8"),
