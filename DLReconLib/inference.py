@@ -191,7 +191,9 @@ class Model:
 
 
 def network_dtype(network: Any) -> Any:
-    return next(network.parameters()).dtype
+    import torch
+
+    return next((p.dtype for p in network.parameters()), torch.float32)
 
 
 @dataclass(frozen=True)

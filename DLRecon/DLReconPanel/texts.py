@@ -11,8 +11,8 @@ LIGHTS = {"green": "#2e9e3f", "amber": "#e09a00", "red": "#d0342c"}
 # Of the library's options; pipeline.Options itself needs packages that Slicer may lack.
 DEFAULTS = {
     "modality": "auto", "device": "auto", "tile": None, "dtype": "float32", "precision": "auto", "judge": True,
-    "uncertainty": False, "feather": 0.0, "artifact": "auto", "budget": 60.0, "scale": None, "spacing": None,
-    "thickness": None, "consistent": True,
+    "uncertainty": False, "feather": 0.0, "artifact": "auto", "budget": 60.0, "adapt": False, "steps": 0,
+    "scale": None, "spacing": None, "thickness": None, "consistent": True,
 }  # fmt: skip
 FIGURES = ("noise_sigma", "snr", "sharpness", "contrast")
 

@@ -12,8 +12,8 @@ LIBRARY = Path(__file__).parents[2] / "DLReconLib"
 # Each module may import what is named beside it.
 ALLOWED = {
     "cli": {"batch", "card_text", "cohort", "demo", "doctor", "evaluation", "explain", "flags", "fusion", "io",
-            "library", "models", "outputs", "progress", "quality", "replay", "report", "series", "synthesis", "training",
-            "worker"},
+            "library", "models", "outputs", "progress", "quality", "replay", "report", "series", "synthesis",
+            "training", "worker"},
     "synthesis": {"degradations", "volume"},
     "outputs": {"claims", "derived", "headers", "io"},
     "demo": {"io", "metrics", "outputs", "pipeline", "progress", "volume"},
@@ -24,8 +24,8 @@ ALLOWED = {
                "volume"},
     "quality": {"metrics"},
     "training": {"degradations", "io", "models", "networks", "progress", "resolution"},
-    "pipeline": {"adapting", "enlarging", "fingerprint", "inference", "inputs", "models", "networks", "progress", "quality",
-                 "resolution", "result", "transforms", "trust", "uncertainty", "volume"},
+    "pipeline": {"adapting", "enlarging", "fingerprint", "inference", "inputs", "models", "networks", "progress",
+                 "quality", "resolution", "result", "transforms", "trust", "uncertainty", "volume"},
     "enlarging": {"inference", "metrics", "models", "networks", "pieces", "progress", "resolution", "transforms",
                   "trust"},
     "resolution": {"volume"},

@@ -92,7 +92,8 @@ def test_grid_unit_and_type(model: Model) -> None:
     material = np.zeros(volume.array.shape, bool)
     material[MATERIAL] = True
     if model.card.task != "contrast":  # whose job it is to change values
-        assert abs(result.volume.array[on_grid(result, material)].mean() - volume.array[material].mean()) < 20
+        most = 50 if "bias" in model.card.artifacts else 20  # evening out shading moves values, a little
+        assert abs(result.volume.array[on_grid(result, material)].mean() - volume.array[material].mean()) < most
     assert result.volume.metadata == {"PatientID": "phantom"}
     if not enlarges(model.card):
         np.testing.assert_allclose(result.residual.array, volume.array - result.volume.array, atol=1e-3)
