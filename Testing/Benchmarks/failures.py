@@ -30,6 +30,7 @@ from scipy import ndimage  # noqa: E402
 from DLReconLib.demo import EXAMPLE  # noqa: E402
 from DLReconLib.io import read_volume  # noqa: E402
 from DLReconLib.models import ModelCard, list_cards  # noqa: E402
+from DLReconLib.networks import SERIES  # noqa: E402
 from DLReconLib.pipeline import reconstruct  # noqa: E402
 from DLReconLib.volume import Geometry, Volume  # noqa: E402
 
@@ -214,6 +215,8 @@ def main() -> None:
     for name, trial in trials.items():
         print(name, {d: round(float(s.sum())) for d, s in trial.spots.items()}, f"noise {trial.sigma:.4g}")
     for card in list_cards("denoise"):
+        if card.network in SERIES or card.network == "self-supervised":  # a volume is not enough, or not the weights'
+            continue
         if arguments.model and card.id not in arguments.model:
             continue
         found = failures_of(card, trials, card.folder if card.learned and arguments.cards else None)

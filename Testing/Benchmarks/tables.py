@@ -139,7 +139,8 @@ def speed_tables(speed: dict) -> str:
     lines = [[m["name"], number(m["seconds"], ".3f"), number(m["cpu"], ".2f"), f"{m['seconds'] / ours:.1f}",
               number(m["peak_mb"], ".0f")] for m in speed["methods"]]  # fmt: skip
     kept = f"Times and memory are those of an earlier run, of {speed['kept']}. " if "kept" in speed else ""
-    parts = [f"{kept}One crop of {' x '.join(map(str, speed['crop']))} voxels, not cached, each method in a fresh process\n",
+    size = " x ".join(map(str, speed["crop"]))
+    parts = [f"{kept}One crop of {size} voxels, not cached, each method in a fresh process\n",
              markdown(["", "seconds", "processor seconds", "times ours", "peak memory, MB"], lines)]  # fmt: skip
     lines = []
     for b in speed["big"]:
