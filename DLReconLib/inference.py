@@ -7,12 +7,13 @@ the pieces are denoised by that map, so that neighbours agree about the noise.
 import time
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from DLReconLib.devices import bfloat16_is_right, choose_device, choose_precision
+from DLReconLib.devices import choose_device, choose_precision
+from DLReconLib.execution import Execution, OutOfMemory, is_out_of_memory
 from DLReconLib.metrics import noise_sigma
 from DLReconLib.models import ModelCard, ModelError
 from DLReconLib.networks import CLASSICAL, SERIES, WHOLE, build_network, find_classical, find_whole, memory_layout
@@ -21,44 +22,7 @@ from DLReconLib.pieces import MULTIPLE, cells, central_part, filled, inside, pie
 from DLReconLib.progress import Progress
 
 Array = np.ndarray
-SMALLEST_TILE = 32
 LOOKING = 0.1  # the share of the time that finding the noise takes
-
-
-class OutOfMemory(MemoryError):
-    """Even the smallest pieces do not fit."""
-
-
-@dataclass
-class Execution:
-    """How a model is run. The ladder of mend() makes it smaller when memory runs out.
-
-    tile: (k, j, i) voxels worked on at once, without the halo.
-    """
-
-    device: str
-    precision: str
-    tile: tuple[int, int, int]
-    fallbacks: list[str] = field(default_factory=list)
-    first: tuple[int, ...] = ()
-
-    def mend(self) -> bool:
-        """The next smaller way: half the tile, then bfloat16 where it is right, then the CPU, in float32 with the
-        first tile. False where there is none."""
-        self.first = self.first or self.tile
-        if max(self.tile) > SMALLEST_TILE:
-            smaller = tuple(max(SMALLEST_TILE, t // 2 // MULTIPLE * MULTIPLE) for t in self.tile)
-            self.tile = tuple(min(a, b) for a, b in zip(smaller, self.tile, strict=True))
-            self.fallbacks.append(f"out of memory: tile {self.tile}")
-        elif self.precision == "float32" and self.device != "none" and bfloat16_is_right():
-            self.precision = "bfloat16"
-            self.fallbacks.append("out of memory: bfloat16")
-        elif self.device not in ("cpu", "none"):
-            self.device, self.precision, self.tile = "cpu", "float32", self.first
-            self.fallbacks.append("out of memory: CPU")
-        else:
-            return False
-        return True
 
 
 class Model:
@@ -331,14 +295,6 @@ def persist(
                 f"model {model.card.id}: no memory for a tile of {execution.tile} voxels on {execution.device}; close "
                 "other programs, or crop the volume"
             )
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    names = {kind.__name__ for kind in type(error).__mro__}
-    text = str(error).lower()
-    # The last is oneDNN's: on CPUs it fails so where its buffers do not fit.
-    words = ("out of memory", "not enough memory", "allocate memory", "alloc_failed", "could not create a primitive")
-    return bool(names & {"MemoryError", "OutOfMemoryError"}) or any(w in text for w in words)
 
 
 def _run(method: Method, whole: Array, normalise: Callable, execution: Execution, halo: int, progress: Progress) -> Run:
