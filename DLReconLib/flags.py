@@ -9,20 +9,20 @@ from DLReconLib.help import HELP
 from DLReconLib.models import ARTIFACTS, TASKS
 
 
-def triple(text: str) -> tuple[int, int, int]:
+def three(text: str, kind: type, wanted: str) -> tuple:
     try:
-        z, y, x = (int(n) for n in text.split(","))
+        first, second, third = (kind(n) for n in text.split(","))
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r}; wanted three whole numbers Z,Y,X") from None
-    return z, y, x
+        raise argparse.ArgumentTypeError(f"{text!r}; wanted {wanted}") from None
+    return first, second, third
+
+
+def triple(text: str) -> tuple[int, int, int]:
+    return three(text, int, "three whole numbers Z,Y,X")
 
 
 def millimetres(text: str) -> tuple[float, float, float]:
-    try:
-        x, y, z = (float(n) for n in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r}; wanted three numbers X,Y,Z") from None
-    return x, y, z
+    return three(text, float, "three numbers X,Y,Z")
 
 
 def seconds(text: str) -> float:

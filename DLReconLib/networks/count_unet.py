@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from DLReconLib.networks.context import Context
-from DLReconLib.networks.noise_unet import conv, fold
+from DLReconLib.networks.layers import fold, unfold
+from DLReconLib.networks.noise_unet import conv
 
 WIDTHS = (0.0, 0.45, 0.7, 1.0, 1.5, 2.3)  # standard deviations of the Gaussians in voxels
 TINY = 1e-6
@@ -34,12 +35,6 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.second(functional.relu(self.first(x)))
-
-
-def unfold(x: Tensor) -> Tensor:
-    """Depth to space, the inverse of fold(): (N, 8 C, D, H, W) to (N, C, 2 D, 2 H, 2 W)."""
-    n, c, d, h, w = x.shape
-    return x.view(n, c // 8, 2, 2, 2, d, h, w).permute(0, 1, 5, 2, 6, 3, 7, 4).reshape(n, c // 8, 2 * d, 2 * h, 2 * w)
 
 
 def gaussians(x: Tensor) -> Tensor:

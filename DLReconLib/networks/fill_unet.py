@@ -29,6 +29,7 @@ from DLReconLib.networks.filling import (
     inverse_squares,
     smooth,
 )
+from DLReconLib.networks.layers import fold, unfold
 
 OUTPUTS = 5
 HALO = 24
@@ -37,20 +38,6 @@ TILE = 64  # voxels of a side that are worked on at once, without the halo
 
 def conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Conv3d:
     return nn.Conv3d(inputs, outputs, kernel, stride, (kernel - stride + 1) // 2 if kernel > stride else 0)
-
-
-def deep(x: Tensor) -> Tensor:
-    """(N, C, D, H, W) to (N, 8 C, D/2, H/2, W/2)."""
-    n, c, d, h, w = x.shape
-    x = x.reshape(n, c, d // 2, 2, h // 2, 2, w // 2, 2).permute(0, 1, 3, 5, 7, 2, 4, 6)
-    return x.reshape(n, 8 * c, d // 2, h // 2, w // 2)
-
-
-def wide(x: Tensor) -> Tensor:
-    """The inverse of deep()."""
-    n, c, d, h, w = x.shape
-    x = x.reshape(n, c // 8, 2, 2, 2, d, h, w).permute(0, 1, 5, 2, 6, 3, 7, 4)
-    return x.reshape(n, c // 8, 2 * d, 2 * h, 2 * w)
 
 
 class Block(nn.Module):
@@ -94,14 +81,14 @@ class FillUNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x: (N, 8, D, H, W), see Fills.channels. Returns (N, 1, D, H, W) float32 in their unit: the fill inside the
         hole, the image outside."""
-        features, kept = self.head(deep(x.to(self.head.weight.dtype))), []
+        features, kept = self.head(fold(x.to(self.head.weight.dtype))), []
         for encode, down in zip(self.encode, self.down, strict=True):
             kept.append(encode(features))
             features = down(kept[-1])
         features = self.bottom(features)
         for up, decode in zip(reversed(self.up), reversed(self.decode), strict=True):
             features = decode(kept.pop() + up(features))
-        found = wide(self.tail(features).float())
+        found = unfold(self.tail(features).float())
         x = x.float()
         lines = x[:, 5:8]
         others = lines.sum(1, keepdim=True) - lines.amax(1, keepdim=True)

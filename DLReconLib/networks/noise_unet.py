@@ -13,19 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from DLReconLib.networks.layers import fold
 from DLReconLib.networks.shrinkage import Shrinkage
 
 CONDITIONS = 3  # noise level, level times correlation, Rician bias
 CELLS = 8  # layers of the noise estimator that see voxels; the others see cells
 BOUND = 8.0  # the largest change, in standard deviations of the noise: noise is hardly ever larger
 TINY = 1e-6
-
-
-def fold(x: Tensor) -> Tensor:
-    """Space to depth: (N, C, D, H, W) with even D, H, W to (N, 8 C, D/2, H/2, W/2)."""
-    n, c, d, h, w = x.shape
-    x = x.view(n, c, d // 2, 2, h // 2, 2, w // 2, 2).permute(0, 1, 3, 5, 7, 2, 4, 6)
-    return x.reshape(n, 8 * c, d // 2, h // 2, w // 2)
 
 
 def conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Conv3d:

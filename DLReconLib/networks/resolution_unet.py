@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from DLReconLib.networks.layers import fold, unfold
+
 AROUND = 4  # voxels to each side whose mean and strength are taken
 CHANGES = 3  # strengths of total variation
 WEAK = 0.004  # part of the range below which structure is not made stronger
@@ -28,20 +30,6 @@ def local_mean(x: Tensor) -> Tensor:
     for kernel in ((size, 1, 1), (1, size, 1), (1, 1, size)):
         x = functional.avg_pool3d(x, kernel, 1)
     return x
-
-
-def fold(x: Tensor) -> Tensor:
-    """(N, C, D, H, W) to (N, 8 C, D/2, H/2, W/2)."""
-    n, c, d, h, w = x.shape
-    x = x.reshape(n, c, d // 2, 2, h // 2, 2, w // 2, 2).permute(0, 1, 3, 5, 7, 2, 4, 6)
-    return x.reshape(n, 8 * c, d // 2, h // 2, w // 2)
-
-
-def unfold(x: Tensor) -> Tensor:
-    """The inverse of fold()."""
-    n, c, d, h, w = x.shape
-    x = x.reshape(n, c // 8, 2, 2, 2, d, h, w).permute(0, 1, 5, 2, 6, 3, 7, 4)
-    return x.reshape(n, c // 8, 2 * d, 2 * h, 2 * w)
 
 
 class Block(nn.Module):

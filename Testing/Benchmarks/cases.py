@@ -36,6 +36,18 @@ class Source:
     size: tuple[int, int, int]
 
 
+# Whole scans: name, file, means of blocks (k, j, i) that the reference consists of.
+MR_SCANS = (
+    ("Colin27 T1", "mr/t1_ch2_colin27_ants.nii.gz", (1, 1, 1)),
+    ("pddl head T1", "mr/t1_head_3t_pddl.nii.gz", (2, 2, 2)),
+    ("niivue head T2", "mr/t2_head_niivue.nii.gz", (1, 1, 1)),
+    ("torchio head FLAIR", "mr/t2flair_head_torchio.nii.gz", (1, 2, 2)),
+    ("STS_001 thigh T1", "mr/STS_001_t1.nii.gz", (1, 1, 1)),
+    ("STS_002 leg T1", "mr/STS_002_t1.nii.gz", (1, 1, 1)),
+    ("STS_003 thigh T1", "mr/STS_003_t1.nii.gz", (1, 1, 1)),
+    ("STS_004 thigh T1", "mr/STS_004_t1.nii.gz", (1, 1, 1)),
+)
+
 # Crops hold inner brain or trunk and limbs, never a face: the heads are not defaced.
 MR_SOURCES = (
     Source("Colin27 T1", "mr/t1_ch2_colin27_ants.nii.gz", (1, 1, 1), (74, 80, 68), (24, 44, 44)),

@@ -24,7 +24,7 @@ from scipy import fft, ndimage
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
 
-from cases import ZOO, Array, block_average, check_role, generator  # noqa: E402
+from cases import MR_SCANS, ZOO, Array, block_average, check_role, generator  # noqa: E402
 
 from DLReconLib import reconstruct  # noqa: E402
 from DLReconLib.degradations import mr_artifacts as physics  # noqa: E402
@@ -36,17 +36,6 @@ HERE = Path(__file__).parent
 OURS = "mr-artifacts"
 SLICES = 6
 NOISE = 0.01  # of the range, in both channels
-# Name, file, means of blocks (k, j, i) that the reference consists of.
-REFERENCES = (
-    ("Colin27 T1", "mr/t1_ch2_colin27_ants.nii.gz", (1, 1, 1)),
-    ("pddl head T1", "mr/t1_head_3t_pddl.nii.gz", (2, 2, 2)),
-    ("niivue head T2", "mr/t2_head_niivue.nii.gz", (1, 1, 1)),
-    ("torchio head FLAIR", "mr/t2flair_head_torchio.nii.gz", (1, 2, 2)),
-    ("STS_001 thigh T1", "mr/STS_001_t1.nii.gz", (1, 1, 1)),
-    ("STS_002 leg T1", "mr/STS_002_t1.nii.gz", (1, 1, 1)),
-    ("STS_003 thigh T1", "mr/STS_003_t1.nii.gz", (1, 1, 1)),
-    ("STS_004 thigh T1", "mr/STS_004_t1.nii.gz", (1, 1, 1)),
-)
 SHOWN = ("Colin27 T1", "STS_001 thigh T1")
 CONDITIONS = {
     "gibbs": ("zero-filled from 75 %", "zero-filled from 50 %", "one axis from 60 %", "own grid"),
@@ -84,7 +73,7 @@ def reference(path: str, average: tuple[int, int, int], data: Path) -> Array:
 
 
 def cases(data: Path, kinds: list[str], quick: bool = False) -> Iterator[Case]:
-    for name, path, average in [r for r in REFERENCES if r[0] in SHOWN] if quick else REFERENCES:
+    for name, path, average in [r for r in MR_SCANS if r[0] in SHOWN] if quick else MR_SCANS:
         clean = reference(path, average, data)
         for kind in kinds:
             for condition in CONDITIONS[kind]:

@@ -23,7 +23,7 @@ from scipy import ndimage
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
 
-from cases import ZOO, Array, block_average, check_role, generator  # noqa: E402
+from cases import MR_SCANS, ZOO, Array, block_average, check_role, generator  # noqa: E402
 
 from DLReconLib import reconstruct  # noqa: E402
 from DLReconLib.degradations.mr_artifacts import bias_field  # noqa: E402
@@ -34,16 +34,6 @@ HERE = Path(__file__).parent
 METHODS = {"N4": "classical/n4", "ours": "mr-bias"}
 STRENGTHS = {"weak": 0.1, "middle": 0.2, "strong": 0.3}  # standard deviation of log b
 SHOWN = ("Colin27 T1", "STS_001 thigh T1")  # whose pictures may be shown
-REFERENCES = (
-    ("Colin27 T1", "mr/t1_ch2_colin27_ants.nii.gz", (1, 1, 1)),
-    ("pddl head T1", "mr/t1_head_3t_pddl.nii.gz", (2, 2, 2)),
-    ("niivue head T2", "mr/t2_head_niivue.nii.gz", (1, 1, 1)),
-    ("torchio head FLAIR", "mr/t2flair_head_torchio.nii.gz", (1, 2, 2)),
-    ("STS_001 thigh T1", "mr/STS_001_t1.nii.gz", (1, 1, 1)),
-    ("STS_002 leg T1", "mr/STS_002_t1.nii.gz", (1, 1, 1)),
-    ("STS_003 thigh T1", "mr/STS_003_t1.nii.gz", (1, 1, 1)),
-    ("STS_004 thigh T1", "mr/STS_004_t1.nii.gz", (1, 1, 1)),
-)
 
 
 def one_tissue(image: Array) -> Array:
@@ -129,7 +119,7 @@ def worst_shown(record: dict) -> tuple[str, str, dict[str, float]]:
 def failure(record: dict, data: Path, folder: Path, weights: str) -> dict[str, str]:
     """That case for the card, drawn beside it: what went in, after N4, ours, and without the field."""
     image, strength, values = worst_shown(record)
-    volume, clean = reference(data, *next(r[1:] for r in REFERENCES if r[0] == image))
+    volume, clean = reference(data, *next(r[1:] for r in MR_SCANS if r[0] == image))
     broken = volume.with_array(clean * known_field(clean.shape, STRENGTHS[strength], generator(image, strength)))
     shown = {"under the field": broken.array}
     for method, model in METHODS.items():
@@ -184,7 +174,7 @@ def main() -> int:
         write_cards(json.loads(store.read_text(encoding="utf-8")), Path(options.data))
         return 0
     record: dict = {"date": time.strftime("%Y-%m-%d"), "scores": []}
-    for name, path, average in REFERENCES[:: 4 if options.quick else 1]:
+    for name, path, average in MR_SCANS[:: 4 if options.quick else 1]:
         volume, clean = reference(Path(options.data), path, average)
         for strength in STRENGTHS:
             record["scores"] += measure(name, strength, volume, clean)

@@ -224,13 +224,14 @@ def test_holes_are_holes(kind: str) -> None:
 
 def test_the_network_begins_between_the_classical_fills() -> None:
     torch = pytest.importorskip("torch", reason="the network is an nn.Module")
-    from DLReconLib.networks.fill_unet import FillUNet, deep, wide
+    from DLReconLib.networks.fill_unet import FillUNet
+    from DLReconLib.networks.layers import fold, unfold
 
     image, hole = phantom((16, 32, 32)), np.zeros((16, 32, 32), bool)
     hole[5:9, 12:20, 12:20] = True
     part = fills(image, hole, (1.0, 1.0, 1.0))
     x = torch.from_numpy(part.channels)[None]
-    assert torch.equal(wide(deep(x)), x)
+    assert torch.equal(unfold(fold(x)), x)
     with torch.no_grad():
         found = FillUNet((8, 8), 1)(x)[0, 0].numpy()
     mixed = blend(image, Context(mask=hole))
