@@ -89,6 +89,9 @@ def choose_model(options: Options, modality: str, why: str) -> tuple[ModelCard, 
         card = find_card(options.model)
         if card.task != options.task:
             raise ValueError(f"model {card.id} is for the task {card.task}, not {options.task}; choose another of both")
+        if options.artifact not in ("auto", *card.artifacts):
+            raise ValueError(f"model {card.id} does not remove {options.artifact}; wanted auto or one of: "
+                             f"{', '.join(card.artifacts)}; or another model")  # fmt: skip
         return card, "asked for"
     cards = [c for c in list_cards(options.task) if c.shipped]
     if options.artifact != "auto":

@@ -141,20 +141,26 @@ class NoiseUNet(nn.Module):
         detail, _ = split(x, self.head.weight.dtype)
         return detail.float() - self.shrinkage(detail, noise_map(noise) * coherence(x))
 
-    def forward(self, x: Tensor, magnitude: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, x: Tensor, magnitude: Tensor, noise: Tensor | None = None, removed: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Find the noise and the residual that takes it away.
 
         Args:
             x: (N, 1, D, H, W), any unit.
             magnitude: (N,) 1 where the image is a magnitude image (Rician noise), 0 where it is signed.
             noise: (N, 2, D/8, H/8, W/8) to use instead of the estimate of this image.
+            removed: (N, 1, D, H, W) float32, what shrink() gives for this noise, where it is known already. The
+                estimator then rests: the noise is given too.
 
         Returns:
             residual: (N, 1, D, H, W) float32, below BOUND times the noise; the denoised image is x - residual.
-            noise: (N, 2, D/8, H/8, W/8) float32, the estimate, see NoiseEstimator; in evaluation the given noise.
+            noise: (N, 2, D/8, H/8, W/8) float32, the estimate, see NoiseEstimator; where that rests, and in evaluation, the
+                given noise.
         """
         detail, mean = split(x, self.head.weight.dtype)
-        estimate = self.estimator(x) if noise is None or self.training else noise
+        resting = noise is not None and (removed is not None or not self.training)
+        estimate = noise if resting else self.estimator(x)
         noise = estimate.detach() if noise is None else noise
         maps = noise_map(noise)
         sigma = maps[:, :1]
@@ -163,8 +169,9 @@ class NoiseUNet(nn.Module):
         for _ in self.down:
             pooled.append(functional.avg_pool3d(pooled[-1], 2))
         conditions = [c.to(detail.dtype) for c in pooled]
-        with torch.set_grad_enabled(x.requires_grad):  # what shrinks is learned before the rest
-            removed = detail.float() - self.shrinkage(detail, maps * coherence(x))
+        if removed is None:
+            with torch.set_grad_enabled(x.requires_grad):  # what shrinks is learned before the rest
+                removed = detail.float() - self.shrinkage(detail, maps * coherence(x))
         features, kept = self.head(torch.cat([detail, removed.to(detail.dtype), conditions[0]], 1)), []
         for block, down, condition in zip(self.encode, self.down, conditions, strict=False):
             kept.append(block(features, condition))

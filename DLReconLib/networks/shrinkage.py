@@ -74,8 +74,8 @@ class Shrinkage(nn.Module):
         weight = 1 / (1 + kept.sum(1, keepdim=True))
         back = self.kernels.view(SIDE**3, SIDE**3, 1, 1, 1).transpose(0, 1)  # orthonormal: its own inverse
         blocks = functional.conv3d(found * kept * weight, back)
-        total = weight.float().expand(-1, SIDE**3, -1, -1, -1)
-        return (overlap(blocks) / overlap(total))[:, :, EDGE:-EDGE, EDGE:-EDGE, EDGE:-EDGE]
+        inner = (slice(None), slice(None), *[slice(EDGE, -EDGE)] * 3)
+        return overlap(blocks)[inner] / window_sums(weight)
 
 
 def overlap(blocks: Tensor) -> Tensor:
@@ -85,3 +85,12 @@ def overlap(blocks: Tensor) -> Tensor:
         parts = blocks.unbind(axis)
         blocks = sum(functional.pad(part.float(), (*after, n, EDGE - n)) for n, part in enumerate(parts))
     return blocks[:, None]
+
+
+def window_sums(values: Tensor) -> Tensor:
+    """The sum over each window of SIDE^3 values, (N, 1, D, H, W): (N, 1, D - 3, H - 3, W - 3) float32."""
+    values = values.float()
+    for axis in (4, 3, 2):
+        count = values.shape[axis] - EDGE
+        values = sum(values.narrow(axis, n, count) for n in range(SIDE))
+    return values

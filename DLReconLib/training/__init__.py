@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import time
+from collections.abc import Iterable
 from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
@@ -24,6 +25,7 @@ from DLReconLib.training.losses import Batch, denoising_loss, estimation_loss
 from DLReconLib.training.muon import make_optimizers
 from DLReconLib.training.patches import PatchMaker, Source, load_sources
 from DLReconLib.training.plans import Plan
+from DLReconLib.training.reuse import ReadyBatches
 
 # What learns by a plan's degradation; "module:class", so that no task imports another.
 TRAINERS = {
@@ -64,6 +66,9 @@ class Trainer:
         network = build_network(self.plan.network, self.plan.arguments).to(self.device)
         self.network = network.to(memory_format=memory_layout(network))
         self.shrinkage = list(getattr(self.network, "shrinkage", nn.Identity()).parameters())
+        if not self.shrinkage and any(part == "denoiser" for part, *_ in self.plan.further):
+            raise ValueError(f"plan {self.plan.id}: a stage of the denoiser is for networks that begin with shrinkage; "
+                             f"wanted the stage all, network {self.plan.network}")  # fmt: skip
         for value in self.shrinkage:  # learned alone, before the rest: the wrapper of several processes must not wait
             value.requires_grad_(False)
         self.parallel = self.network
@@ -80,6 +85,7 @@ class Trainer:
             groups.append({"params": self.shrinkage, "initial_lr": 5 * rate, "weight_decay": 0.0})
         self.alone_optimizer = torch.optim.AdamW(groups)
         self.step, self.seconds = 0, 0.0
+        self.ready = ReadyBatches(self)
         noise = self.plan.degradation.endswith("noise")
         loaded = {
             r: load_sources(self.split, r, self.plan.modality, data, work, noise) for r in ("train", "validation")
@@ -105,24 +111,46 @@ class Trainer:
 
     def any_step(self) -> float:
         """The next step of the plan; returns its loss."""
-        steps = {"first": self.early_step, "all": self.train_step, "estimator": self.late_step}
-        return steps[self.plan.part(self.step)]()
+        steps = {"first": self.early_step, "all": self.train_step}
+        steps |= {"estimator": self.late_step, "denoiser": self.denoiser_step}
+        part = self.plan.part(self.step)
+        if part != "denoiser":  # its batches were made by the layers as they are now
+            self.ready.forget()
+        return steps[part]()
 
     def train_step(self) -> float:
         batch = self.batch("train", self.step, self.plan.batch)
-        rng = np.random.default_rng([self.plan.seed, self.rank, self.step, 2])
-        given = None
-        if rng.random() < 0.4:  # the true level, somewhat off, so that the denoiser learns what the map means
-            given = batch.noise * float(np.exp(rng.normal(0, 0.1)))
+        given = self.jittered_noise(batch, self.step)
         residual, estimate = self.forward(self.parallel, batch, given)
         loss = denoising_loss(residual, batch) + 0.5 * estimation_loss(estimate, batch)
         self.descend(loss)
         return float(loss.detach())
 
+    def denoiser_step(self) -> float:
+        """A step of the residual U-Net alone: estimator and shrinkage rest."""
+        batch = self.ready.take(self.step)
+        with self.autocast():
+            residual, _ = self.network(batch.noisy, batch.magnitude, batch.believed, batch.removed)
+        loss = denoising_loss(residual, batch)
+        self.network.zero_grad(set_to_none=True)
+        loss.backward()
+        self.share_gradients(self.network.parameters())
+        self.move()
+        return float(loss.detach())
+
+    def jittered_noise(self, batch: Batch, number: int) -> Tensor | None:
+        """In 40 % of the batches the true level, somewhat off, so that the denoiser learns what the map means."""
+        rng = np.random.default_rng([self.plan.seed, self.rank, number, 2])
+        return batch.noise * float(np.exp(rng.normal(0, 0.1))) if rng.random() < 0.4 else None
+
     def descend(self, loss: Tensor) -> None:
         """A step of all weights."""
         self.network.zero_grad(set_to_none=True)
         loss.backward()
+        self.move()
+
+    def move(self) -> None:
+        """Follow the gradients, where there are some."""
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
@@ -153,16 +181,21 @@ class Trainer:
         self.network.zero_grad(set_to_none=True)
         loss.backward()
         values = [p for group in self.alone_optimizer.param_groups for p in group["params"] if p.grad is not None]
-        if self.world > 1:
-            for value in values:
-                value.grad = value.grad.contiguous()
-                distributed.all_reduce(value.grad)
-                value.grad /= self.world
+        self.share_gradients(values)
         torch.nn.utils.clip_grad_norm_(values, 1.0)
         for group in self.alone_optimizer.param_groups:
             group["lr"] = group["initial_lr"] * self.plan.rate(self.step)
         self.alone_optimizer.step()
         self.count_step()
+
+    def share_gradients(self, values: Iterable[Tensor]) -> None:
+        """Average them over the processes, where the wrapper of several processes does not."""
+        if self.world > 1:
+            for value in values:
+                if value.grad is not None:
+                    value.grad = value.grad.contiguous()
+                    distributed.all_reduce(value.grad)
+                    value.grad /= self.world
 
     def count_step(self) -> None:
         """Move the averaged weights on."""

@@ -1,6 +1,7 @@
 """What a network learns from: a batch of training pairs, and how far an answer is from it."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -8,6 +9,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from DLReconLib.degradations import Pair
+
+if TYPE_CHECKING:
+    from DLReconLib.training.reuse import Ready
 
 FLOOR = 2e-3  # noise below 0.2 % of the range is not worth removing
 
@@ -36,7 +40,7 @@ class Batch:
         )
 
 
-def denoising_loss(residual: Tensor, batch: Batch) -> Tensor:
+def denoising_loss(residual: Tensor, batch: "Batch | Ready") -> Tensor:
     """Mean over the patches of log(MSE / sigma^2), in which every noise level weighs the same: PSNR up to sign and
     scale."""
     error = (batch.noisy - residual - batch.clean).square().mean((1, 2, 3, 4))

@@ -1,4 +1,4 @@
-"""Training pairs of MR artifacts: whole slices, broken by degradations.mr_artifacts, with the classical answer."""
+"""Training pairs of MR artifacts: whole slices, broken by degradations.mr_artifacts."""
 
 from functools import lru_cache
 
@@ -7,13 +7,12 @@ from scipy import ndimage
 
 from DLReconLib.degradations import log_uniform, painted_labels, remap_contrast
 from DLReconLib.degradations import mr_artifacts as physics
-from DLReconLib.networks.kspace_unet import classical_answer
 from DLReconLib.training.patches import Array, Source
 from DLReconLib.training.restoration import RestorationPair
 
-KINDS = ("gibbs", "motion", "spike")  # in the order of the network's
-CHANCES = (0.13, 0.37, 0.38, 0.12)  # of clean slices and of each kind: of spikes little is left to be learned
-POOL = (200, 600, 1000, 130)  # slices of each; they are seen turned, mirrored and cut in many ways
+KINDS = ("gibbs", "motion")  # in the order of the network's
+CHANCES = (0.1, 0.4, 0.5)  # of clean slices and of each kind
+POOL = (200, 800, 1200)  # slices of each; they are seen turned, mirrored and cut in many ways
 LARGEST = 192
 
 
@@ -38,7 +37,7 @@ class ArtifactMaker:
     def draw(self, rng: np.random.Generator, kind: int | None = None) -> RestorationPair:
         """kind: number in KINDS, or None for any or nothing wrong at all."""
         number = int(rng.choice(len(CHANCES), p=CHANCES)) if kind is None else kind + 1
-        images, asked = self.whole(number, int(rng.integers(POOL[number])))
+        images = self.whole(number, int(rng.integers(POOL[number])))
         start = [int(rng.integers(0, max(n - self.side, 0) + 1)) for n in images.shape[1:]]
         cut = images[:, start[0] : start[0] + self.side, start[1] : start[1] + self.side].astype(np.float32)
         if rng.random() < 0.5:
@@ -47,29 +46,23 @@ class ArtifactMaker:
             cut = np.flip(cut, axis) if rng.random() < 0.5 else cut
         missing = [(0, 0), *((0, self.side - n) for n in cut.shape[1:])]
         cut = np.ascontiguousarray(np.pad(cut, missing, mode="symmetric"))
-        return RestorationPair(cut[:2], cut[2], number, asked)
+        return RestorationPair(cut[:1], cut[1], number)
 
-    def _whole(self, kind: int, number: int) -> tuple[Array, int]:
-        """Slice, classical answer and truth (3, j, i) float16, and the number of the kind that the answer is for."""
+    def _whole(self, kind: int, number: int) -> Array:
+        """Slice and truth, (2, j, i) float16."""
         rng = np.random.default_rng([number, kind, len(self.sources)])
         clean = self._slice(rng)
-        asked = kind or int(rng.integers(1, 1 + len(KINDS)))
         noise = physics.complex_noise(clean.shape, log_uniform(rng, 0.001, 0.03) * (rng.random() < 0.8), rng)
         if kind == 0:
             broken = truth = np.abs(clean + noise)
         elif KINDS[kind - 1] == "gibbs":
             broken, truth = ringing(clean, noise.real, rng)
-        elif KINDS[kind - 1] == "motion":
+        else:
             truth = np.abs(clean + noise)
             broken = truth
             while np.mean((broken - truth) ** 2) < 2e-5:  # a movement that nobody would see
                 broken = physics.move(clean, physics.random_poses(len(clean), rng), noise)
-        else:
-            truth = np.abs(clean + noise)
-            broken = physics.put_spikes(clean, *physics.random_spikes(clean.shape, rng), noise)
-        broken = broken.astype(np.float32)
-        answer = classical_answer(KINDS[asked - 1], broken[None])[0]
-        return np.stack([broken, answer, truth]).astype(np.float16), asked
+        return np.stack([broken.astype(np.float32), truth]).astype(np.float16)
 
     def _slice(self, rng: np.random.Generator) -> Array:
         """(j, i), range about 0..1, at most LARGEST wide, with some air around it where there is room."""

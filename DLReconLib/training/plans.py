@@ -18,8 +18,9 @@ class Plan:
     steps: optimiser steps of all but these thresholds; the learning rates, of Muon for inner kernels and of Adam
         for the rest, warm up over `warmup` steps and fall linearly to a hundredth over the last `decay` part of them.
     estimator_steps: further steps of the noise estimator alone.
-    further: stages after these, each ["estimator" or "all", steps, rate]: of the estimator alone, or of all but the
-        thresholds; the learning rates fall from `rate` times the full ones to 0. May be missing in the file.
+    further: stages after these, each [part, steps, rate]: "estimator", of the estimator alone; "all", of all but the
+        thresholds; "denoiser", of all but estimator and thresholds, which is faster. The learning rates fall from
+        `rate` times the full ones to 0. May be missing in the file.
     average: decay of the exponential moving average of the weights, which is what is saved.
     precision: "bfloat16" or "float32".
     every: steps between two validations and checkpoints.
@@ -64,7 +65,8 @@ class Plan:
         return self.first_steps + self.steps + self.estimator_steps + sum(steps for _, steps, _ in self.further)
 
     def part(self, step: int) -> str:
-        """What this step trains: "first" (estimator and thresholds), "all" (but the thresholds), or "estimator"."""
+        """What this step trains: "first" (estimator and thresholds), "all" (but the thresholds), "estimator" alone, or
+        "denoiser" (neither)."""
         for part, steps in self._stages():
             if step < steps:
                 return part

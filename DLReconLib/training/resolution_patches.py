@@ -7,6 +7,7 @@ the coarse image, which the acquisition's guarantee keeps, is no part of it.
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import ndimage
 
 from DLReconLib.degradations import log_uniform, painted_labels, remap_contrast
 from DLReconLib.resolution.acquisition import PROFILES_OF, Acquisition, Axis
@@ -14,6 +15,7 @@ from DLReconLib.resolution.variation import fewer_edges
 from DLReconLib.training.patches import Array, PatchMaker, Source, block_average
 
 NOISY = 0.3  # the share of the pairs whose coarse image has noise
+SOFT = 0.25  # the share of the fine patches that a scanner has interpolated or smoothed: there is no more to be found
 KINDS = {"through-plane": 0.6, "in-plane": 0.22, "all axes": 0.18}
 
 
@@ -75,7 +77,7 @@ class ResolutionPatchMaker:
         patch, _ = cutter._turn(patch.astype(np.float32), None, rng)
         if not source.labels and not self.tissue and rng.random() < 0.4:
             patch = remap_contrast(patch, rng)
-        return patch
+        return softened(patch, rng) if rng.random() < SOFT else patch
 
     def _acquisition(self, shape: tuple[int, ...], factors: tuple[float, ...], rng: np.random.Generator) -> Acquisition:
         """A few thicknesses of slices, so that the matrices can be kept."""
@@ -84,6 +86,15 @@ class ResolutionPatchMaker:
         profiles = (self.slices, width) if sliced else (self.plane, 1.0), (self.plane, 1.0), (self.plane, 1.0)
         axes = [Axis(round(n / f), n, *p) for n, f, p in zip(shape, factors, profiles, strict=True)]
         return Acquisition(tuple(axes))
+
+
+def softened(patch: Array, rng: np.random.Generator) -> Array:
+    """As from a scanner that interpolates in-plane, by zeros in k-space, or smooths."""
+    if rng.random() < 0.5:
+        return ndimage.gaussian_filter(patch, [0, *rng.uniform(0.4, 1.2, 2)], mode="reflect")
+    axes = [Axis(round(n / rng.uniform(1.2, 2.2)), n, "kspace") for n in patch.shape[1:]]
+    interpolating = Acquisition((Axis(patch.shape[0], patch.shape[0]), *axes))
+    return interpolating.consistent(interpolating.degrade(patch))
 
 
 def random_factors(rng: np.random.Generator) -> tuple[float, float, float]:

@@ -1,16 +1,21 @@
-"""What learning from the image alone is worth: against non-local means at its best setting, on microscopy and CT.
+"""What learning from the image alone is worth: against non-local means at its best setting, on microscopy and CT; and
+what --adapt is worth, which begins with a trained model, on MR and CT.
 
   python Testing/Benchmarks/self_supervised.py --data DATA [--steps N]   writes self_supervised.md and .json
+  python Testing/Benchmarks/self_supervised.py --rivals PYTHON           an environment with dipy; else without it
   python Testing/Benchmarks/self_supervised.py --cards                   the figures of an earlier run into the cards
 
 Microscopy: crops of real images count as the truth, white or Poisson noise is put on them. CT: the simulated doses of
-cases.py on test subjects. Non-local means may try every setting with the true noise level; the best PSNR counts.
+cases.py on test subjects. Non-local means (scikit-image's and dipy's) may try every setting with the true noise level;
+the best PSNR counts.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,7 +25,8 @@ import numpy as np
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
 
-from cases import ZOO, Array, ct_cases, generator  # noqa: E402
+from cases import ZOO, Array, ct_cases, generator, mr_cases  # noqa: E402
+from contest import Worker  # noqa: E402
 
 from DLReconLib import reconstruct  # noqa: E402
 from DLReconLib.io import read_volume  # noqa: E402
@@ -31,7 +37,9 @@ HERE = Path(__file__).parent
 MICRO = {"lung, SEM": "micro/lung_sem_01.png", "cells, fluorescence": "micro/bbbc007_17P1_POS0013_D_1UL.tif"}
 CROP = np.s_[:, 40:296, 40:296]
 OURS = ("classical/nlm", "classical/cosine", "self-supervised")
-CT_EVERY = 5  # of the cases of cases.py, one in so many
+ADAPTED = {"MR": "mr-denoise", "CT": "ct-denoise"}
+CT_EVERY, MR_EVERY = 5, 13  # of the cases of cases.py, one in so many
+DIPY = "best non-local means of dipy"
 
 
 @dataclass(frozen=True)
@@ -41,6 +49,10 @@ class Case:
     reference: Array
     mask: Array
     peak: float
+
+    @property
+    def modality(self) -> str:
+        return self.name[:2] if self.name[:2] in ADAPTED else "OT"
 
 
 def cases(data: Path) -> Iterator[Case]:
@@ -55,8 +67,10 @@ def cases(data: Path) -> Iterator[Case]:
                 noisy = clean + rng.normal(0, level / 100 * peak, clean.shape)
             mask = np.ones(clean.shape, bool)
             yield Case(f"{name}, {condition}", Volume(noisy.astype(np.float32)), clean, mask, peak)
-    for case in list(ct_cases(data))[1::CT_EVERY]:
-        yield Case(f"CT {case.name}", case.volume, case.reference, case.mask, case.peak)
+    chosen = {"CT": list(ct_cases(data))[1::CT_EVERY], "MR": list(mr_cases(data))[::MR_EVERY]}
+    for modality, found in chosen.items():
+        for case in found:
+            yield Case(f"{modality} {case.name}", case.volume, case.reference, case.mask, case.peak)
 
 
 def best_nlm(case: Case) -> tuple[Array, dict]:
@@ -77,7 +91,20 @@ def best_nlm(case: Case) -> tuple[Array, dict]:
     return answer, setting
 
 
-def measure(case: Case, steps: int, budget: float) -> list[dict]:
+def best_of_dipy(case: Case, worker: Worker) -> tuple[Array, dict]:
+    """The same of dipy's: classic and blockwise, three levels about the true one."""
+    noisy, found = case.volume.array, []
+    sigma = float((noisy - case.reference)[case.mask].std())
+    for method, reach in (("classic", 2), ("classic", 5), ("blockwise", 2)):
+        for factor in (0.8, 1.0, 1.25):
+            settings = {"method": method, "patch_radius": 1, "block_radius": reach, "rician": False}
+            answer, _ = worker.run("nlmeans", settings | {"sigma": factor * sigma}, noisy)
+            found.append((psnr(answer, case.reference, case.peak, case.mask), answer, settings | {"factor": factor}))
+    _, answer, setting = max(found, key=lambda f: f[0])
+    return answer, setting
+
+
+def measure(case: Case, steps: int, budget: float, worker: Worker | None) -> list[dict]:
     rows = []
 
     def row(method: str, answer: Array, seconds: float, more: dict) -> None:
@@ -90,24 +117,50 @@ def measure(case: Case, steps: int, budget: float) -> list[dict]:
     started = time.perf_counter()
     answer, setting = best_nlm(case)
     row("best non-local means", answer, time.perf_counter() - started, setting)
-    for model in OURS:
-        options = {"steps": steps, "budget": budget} if model == "self-supervised" else {}
+    if worker and case.modality != "MR":
+        try:
+            answer, setting = best_of_dipy(case, worker)
+            row(DIPY, answer, 0.0, setting)
+        except RuntimeError as error:  # it wants more than a slice
+            print(f"{case.name}: {error}", flush=True)
+    learning = {"steps": steps, "budget": budget}
+    works = {m: (m, learning if m == "self-supervised" else {}) for m in (() if case.modality == "MR" else OURS)}
+    if case.modality in ADAPTED:
+        model = ADAPTED[case.modality]
+        works |= {model: (model, {}), f"{model}, adapted": (model, {"adapt": True, **learning})}
+    for name, (model, options) in works.items():
         started = time.perf_counter()
-        result = reconstruct(case.volume, model=model, modality="CT" if "CT" in case.name else "OT", judge=False,
-                             device="cpu", **options)  # fmt: skip
-        row(model, result.volume.array, time.perf_counter() - started, result.provenance.get("found", {}))
+        result = reconstruct(case.volume, model=model, modality=case.modality, judge=False, device="cpu", **options)
+        row(name, result.volume.array, time.perf_counter() - started, result.provenance.get("found", {}))
     return rows
 
 
 def as_markdown(rows: list[dict]) -> str:
-    methods = list(dict.fromkeys(r["method"] for r in rows))
     of = {(r["case"], r["method"]): r for r in rows}
+    names = list(dict.fromkeys(r["case"] for r in rows))
+
+    def cell(case: str, method: str) -> str:
+        row = of.get((case, method))
+        return f"{row['psnr']:.2f} / {row['ssim']:.3f}" if row else ""
+
+    methods = [m for m in ("input", "best non-local means", DIPY, *OURS) if any((c, m) in of for c in names)]
     lines = ["# Learning from the image alone", "", "PSNR (dB) / SSIM; steps made, and what was given.", "",
              f"| | {' | '.join(methods)} | steps | given |", "|---" * (len(methods) + 3) + "|"]  # fmt: skip
-    for case in dict.fromkeys(r["case"] for r in rows):
-        cells = " | ".join(f"{of[case, m]['psnr']:.2f} / {of[case, m]['ssim']:.3f}" for m in methods)
-        own = of[case, "self-supervised"]
-        lines.append(f"| {case} | {cells} | {own.get('steps', 0)} | {own.get('given', '')} |")
+    for case in names:
+        if (case, "self-supervised") in of:
+            own = of[case, "self-supervised"]
+            cells = " | ".join(cell(case, m) for m in methods)
+            lines.append(f"| {case} | {cells} | {own.get('steps', 0)} | {own.get('given', '')} |")
+    lines += ["", "## Trained models adapted to the image", "",
+              "| | input | the model | adapted | kept | steps | s |", "|---" * 7 + "|"]  # fmt: skip
+    for case in names:
+        for model in ADAPTED.values():
+            own = of.get((case, f"{model}, adapted"))
+            if own:
+                found = own["adapted"]
+                cells = " | ".join(cell(case, m) for m in ("input", model, f"{model}, adapted"))
+                kept = "yes" if found["kept"] else "no"
+                lines.append(f"| {case} | {cells} | {kept} | {found['steps']} | {own['seconds']:.0f} |")
     return "\n".join(lines) + "\n"
 
 
@@ -117,9 +170,11 @@ def write_cards(rows: list[dict], date: str) -> None:
         card = json.loads(path.read_text(encoding="utf-8"))
         card["results"] = {"script": "Testing/Benchmarks/self_supervised.py", "date": date}
         for case in dict.fromkeys(r["case"] for r in rows):
-            kept = ("input", "best non-local means", model)
-            card["results"][case] = {r["method"]: f"{r['psnr']:.2f} dB, SSIM {r['ssim']:.3f}" for r in rows
-                                     if r["case"] == case and r["method"] in kept}  # fmt: skip
+            kept = ("input", "best non-local means", DIPY, model)
+            own = {r["method"]: f"{r['psnr']:.2f} dB, SSIM {r['ssim']:.3f}" for r in rows
+                   if r["case"] == case and r["method"] in kept}  # fmt: skip
+            if model in own:
+                card["results"][case] = own
         path.write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
 
 
@@ -129,6 +184,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=HERE)
     parser.add_argument("--steps", type=int, default=0, help="of learning; 0: what the budget allows")
     parser.add_argument("--budget", type=float, default=60.0)
+    parser.add_argument("--rivals", type=Path, help="interpreter of an environment with dipy")
     parser.add_argument("--cards", action="store_true")
     options = parser.parse_args()
     store = options.out / "self_supervised.json"
@@ -139,13 +195,22 @@ def main() -> int:
     if not options.data:
         parser.error("where are the images? give --data FOLDER or set DLRECON_DATA")
     rows: list[dict] = []
-    for case in cases(Path(options.data)):
-        rows += measure(case, options.steps, options.budget)
-        record = {"date": time.strftime("%Y-%m-%d"), "steps": options.steps, "budget": options.budget, "scores": rows}
-        store.write_text(json.dumps(record, indent=1), encoding="utf-8")
-        (options.out / "self_supervised.md").write_text(as_markdown(rows), encoding="utf-8")
+    with contextlib.ExitStack() as stack:
+        worker = None
+        if options.rivals:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            worker = stack.enter_context(Worker(options.rivals, folder))
+        for case in cases(Path(options.data)):
+            rows += measure(case, options.steps, options.budget, worker)
+            write(rows, options)
     print(as_markdown(rows))
     return 0
+
+
+def write(rows: list[dict], options: argparse.Namespace) -> None:
+    record = {"date": time.strftime("%Y-%m-%d"), "steps": options.steps, "budget": options.budget, "scores": rows}
+    (options.out / "self_supervised.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
+    (options.out / "self_supervised.md").write_text(as_markdown(rows), encoding="utf-8")
 
 
 if __name__ == "__main__":

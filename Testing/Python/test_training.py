@@ -43,7 +43,7 @@ def plan(tmp_path: Path) -> Path:
         "first_steps": 3,
         "steps": 6,
         "estimator_steps": 1,
-        "further": [["estimator", 2, 1.0]],
+        "further": [["estimator", 2, 1.0], ["denoiser", 3, 1.0]],
         "every": 3,
         "warmup": 2,
         "precision": "float32",
@@ -71,12 +71,12 @@ def test_training_writes_model_and_log(plan: Path, tmp_path: Path) -> None:
     assert card.training["images"] == ["a.nii.gz (CC0)", "labels.nii.gz (CC0)"]
     Model(card, "cpu")
     rows = list(csv.DictReader((out / "log.csv").open()))
-    assert [int(r["step"]) for r in rows] == [3, 6, 9, 12]
+    assert [int(r["step"]) for r in rows] == [3, 6, 9, 12, 15]
     assert (out / "log.png").stat().st_size > 1000
     assert not list(out.glob("*.part"))
 
 
-@pytest.mark.parametrize("stop", [0.3, 0.6, 0.9])  # in each of the three phases
+@pytest.mark.parametrize("stop", [0.25, 0.5, 0.7, 0.9])  # in each of the phases
 def test_resumed_training_ends_in_the_same_weights(stop: float, plan: Path, tmp_path: Path) -> None:
     from DLReconLib.training import train_by_plan
 
@@ -90,6 +90,32 @@ def test_resumed_training_ends_in_the_same_weights(stop: float, plan: Path, tmp_
     parts = weights(train_by_plan(plan, tmp_path, tmp_path / "parts", resume=True))
     for name, value in whole.items():
         assert torch.equal(value, parts[name]), name
+
+
+def test_estimator_and_shrinkage_rest_while_the_denoiser_learns(plan: Path, tmp_path: Path) -> None:
+    from DLReconLib.training import Trainer
+
+    trainer = Trainer(plan, tmp_path, tmp_path / "out")
+    trainer.step = trainer.plan.total - 3
+    before = {name: value.clone() for name, value in trainer.network.state_dict().items()}
+    trainer.any_step()
+    changed = {
+        name.split(".")[0] for name, value in trainer.network.state_dict().items() if (value != before[name]).any()
+    }
+    assert "tail" in changed
+    assert not changed & {"estimator", "shrinkage"}
+
+
+@torch.no_grad()
+def test_a_mirrored_batch_is_the_batch_of_the_mirrored_image(plan: Path, tmp_path: Path) -> None:
+    from DLReconLib.training import Trainer
+
+    trainer = Trainer(plan, tmp_path, tmp_path / "out")
+    batch = trainer.ready._make(0)
+    turned = batch.mirrored([2, 4], True)
+    again = trainer.network.shrink(turned.noisy, turned.believed)
+    assert not torch.equal(turned.noisy, batch.noisy)
+    torch.testing.assert_close(turned.removed, again, atol=1e-4, rtol=1e-3)
 
 
 def test_training_learns(plan: Path, tmp_path: Path) -> None:
