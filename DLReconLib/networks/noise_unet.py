@@ -155,8 +155,8 @@ class NoiseUNet(nn.Module):
 
         Returns:
             residual: (N, 1, D, H, W) float32, below BOUND times the noise; the denoised image is x - residual.
-            noise: (N, 2, D/8, H/8, W/8) float32, the estimate, see NoiseEstimator; where that rests, and in evaluation, the
-                given noise.
+            noise: (N, 2, D/8, H/8, W/8) float32, the estimate, see NoiseEstimator; where that rests, and in
+                evaluation, the given noise.
         """
         detail, mean = split(x, self.head.weight.dtype)
         resting = noise is not None and (removed is not None or not self.training)

@@ -72,8 +72,8 @@ class Shrinkage(nn.Module):
         limit = self.threshold(noise).square()
         kept = (1 + (limit / (found.square() + TINY)).square()).reciprocal()
         weight = 1 / (1 + kept.sum(1, keepdim=True))
-        back = self.kernels.view(SIDE**3, SIDE**3, 1, 1, 1).transpose(0, 1)  # orthonormal: its own inverse
-        blocks = functional.conv3d(found * kept * weight, back)
+        back = self.kernels.view(SIDE**3, SIDE**3).T  # orthonormal: its own inverse
+        blocks = torch.matmul(back, (found * kept * weight).flatten(2)).unflatten(2, found.shape[2:])
         inner = (slice(None), slice(None), *[slice(EDGE, -EDGE)] * 3)
         return overlap(blocks)[inner] / window_sums(weight)
 
@@ -81,9 +81,13 @@ class Shrinkage(nn.Module):
 def overlap(blocks: Tensor) -> Tensor:
     """Blocks (N, 64, D, H, W), each at its place, added up: (N, 1, D + 3, H + 3, W + 3) float32."""
     blocks = blocks.unflatten(1, (SIDE, SIDE, SIDE))
-    for axis, after in ((3, ()), (2, (0, 0)), (1, (0, 0, 0, 0))):  # along W, H, D: an axis at a time
+    for axis, along in ((3, -1), (2, -2), (1, -3)):  # along W, H, D: an axis at a time
         parts = blocks.unbind(axis)
-        blocks = sum(functional.pad(part.float(), (*after, n, EDGE - n)) for n, part in enumerate(parts))
+        shape, count = list(parts[0].shape), parts[0].shape[along]
+        shape[along] += EDGE
+        blocks = parts[0].new_zeros(shape, dtype=torch.float32)
+        for n, part in enumerate(parts):
+            blocks.narrow(along, n, count).add_(part)
     return blocks[:, None]
 
 

@@ -3,6 +3,7 @@ what --adapt is worth, which begins with a trained model, on MR and CT.
 
   python Testing/Benchmarks/self_supervised.py --data DATA [--steps N]   writes self_supervised.md and .json
   python Testing/Benchmarks/self_supervised.py --rivals PYTHON           an environment with dipy; else without it
+  python Testing/Benchmarks/self_supervised.py --adapted                 only the models adapted; the rest is kept
   python Testing/Benchmarks/self_supervised.py --cards                   the figures of an earlier run into the cards
 
 Microscopy: crops of real images count as the truth, white or Poisson noise is put on them. CT: the simulated doses of
@@ -38,7 +39,7 @@ MICRO = {"lung, SEM": "micro/lung_sem_01.png", "cells, fluorescence": "micro/bbb
 CROP = np.s_[:, 40:296, 40:296]
 OURS = ("classical/nlm", "classical/cosine", "self-supervised")
 ADAPTED = {"MR": "mr-denoise", "CT": "ct-denoise"}
-CT_EVERY, MR_EVERY = 5, 13  # of the cases of cases.py, one in so many
+CT_EVERY, MR_EVERY = 5, 19  # of the cases of cases.py, one in so many
 DIPY = "best non-local means of dipy"
 
 
@@ -91,21 +92,23 @@ def best_nlm(case: Case) -> tuple[Array, dict]:
     return answer, setting
 
 
-def best_of_dipy(case: Case, worker: Worker) -> tuple[Array, dict]:
+def best_of_dipy(case: Case, worker: Worker) -> tuple[Array, float, dict]:
     """The same of dipy's: classic and blockwise, three levels about the true one."""
     noisy, found = case.volume.array, []
     sigma = float((noisy - case.reference)[case.mask].std())
+    started = time.perf_counter()
     for method, reach in (("classic", 2), ("classic", 5), ("blockwise", 2)):
         for factor in (0.8, 1.0, 1.25):
             settings = {"method": method, "patch_radius": 1, "block_radius": reach, "rician": False}
             answer, _ = worker.run("nlmeans", settings | {"sigma": factor * sigma}, noisy)
             found.append((psnr(answer, case.reference, case.peak, case.mask), answer, settings | {"factor": factor}))
     _, answer, setting = max(found, key=lambda f: f[0])
-    return answer, setting
+    return answer, time.perf_counter() - started, setting
 
 
-def measure(case: Case, steps: int, budget: float, worker: Worker | None) -> list[dict]:
-    rows = []
+def measure(case: Case, options: argparse.Namespace, worker: Worker | None) -> list[dict]:
+    rows: list[dict] = []
+    learning = {"steps": options.steps, "budget": options.budget}
 
     def row(method: str, answer: Array, seconds: float, more: dict) -> None:
         reached = psnr(answer, case.reference, case.peak, case.mask)
@@ -114,17 +117,17 @@ def measure(case: Case, steps: int, budget: float, worker: Worker | None) -> lis
         print(f"{case.name:45} {method:20} {reached:6.2f} {alike:.3f} {seconds:6.1f} s {more}", flush=True)
 
     row("input", case.volume.array, 0.0, {})
-    started = time.perf_counter()
-    answer, setting = best_nlm(case)
-    row("best non-local means", answer, time.perf_counter() - started, setting)
-    if worker and case.modality != "MR":
-        try:
-            answer, setting = best_of_dipy(case, worker)
-            row(DIPY, answer, 0.0, setting)
-        except RuntimeError as error:  # it wants more than a slice
-            print(f"{case.name}: {error}", flush=True)
-    learning = {"steps": steps, "budget": budget}
-    works = {m: (m, learning if m == "self-supervised" else {}) for m in (() if case.modality == "MR" else OURS)}
+    works: dict[str, tuple[str, dict]] = {}
+    if case.modality != "MR" and not options.adapted:
+        started = time.perf_counter()
+        answer, setting = best_nlm(case)
+        row("best non-local means", answer, time.perf_counter() - started, setting)
+        if worker:
+            try:
+                row(DIPY, *best_of_dipy(case, worker))
+            except RuntimeError as error:  # it wants more than a slice
+                print(f"{case.name}: {error}", flush=True)
+        works = {m: (m, learning if m == "self-supervised" else {}) for m in OURS}
     if case.modality in ADAPTED:
         model = ADAPTED[case.modality]
         works |= {model: (model, {}), f"{model}, adapted": (model, {"adapt": True, **learning})}
@@ -184,6 +187,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=HERE)
     parser.add_argument("--steps", type=int, default=0, help="of learning; 0: what the budget allows")
     parser.add_argument("--budget", type=float, default=60.0)
+    parser.add_argument("--adapted", action="store_true", help="only models adapted to the image")
     parser.add_argument("--rivals", type=Path, help="interpreter of an environment with dipy")
     parser.add_argument("--cards", action="store_true")
     options = parser.parse_args()
@@ -201,10 +205,19 @@ def main() -> int:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             worker = stack.enter_context(Worker(options.rivals, folder))
         for case in cases(Path(options.data)):
-            rows += measure(case, options.steps, options.budget, worker)
-            write(rows, options)
-    print(as_markdown(rows))
+            if case.modality in ADAPTED or not options.adapted:
+                rows += measure(case, options, worker)
+                write(kept(rows, options) + rows, options)
+    print(as_markdown(kept(rows, options) + rows))
     return 0
+
+
+def kept(rows: list[dict], options: argparse.Namespace) -> list[dict]:
+    """With --adapted, what an earlier run measured and this one did not."""
+    store, new = options.out / "self_supervised.json", {(r["case"], r["method"]) for r in rows}
+    if not (options.adapted and store.exists()):
+        return []
+    return [r for r in json.loads(store.read_text(encoding="utf-8"))["scores"] if (r["case"], r["method"]) not in new]
 
 
 def write(rows: list[dict], options: argparse.Namespace) -> None:
