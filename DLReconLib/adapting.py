@@ -27,13 +27,16 @@ JUDGED = (24, 192, 192)  # of a larger image the middle is learned from and judg
 RATE = 2e-4
 AVERAGE = 0.98  # of the averaged weights
 MOST = 1000  # steps
+WORTH = 0.15  # of the risk: where it is smaller the model knows such images, and adapting it did harm
 LEAST_GAIN = 0.002  # of the risk, in variances of the noise
 IMPOSSIBLE = -0.03  # an error is not negative: the noise is not as it was found, and was learned
 SHARE = 0.8  # of the budget that is for learning
+CORRELATED = 0.2  # of the noise of neighbours, above which structure is taken for noise, and risks mean nothing
 
 
 def adapt(model: Model, image: Array, context: Context) -> Model:
-    """The model adapted to the image (k, j, i) float32 in the unit of the card, or the same model if that is no gain.
+    """The model adapted to the image (k, j, i) float32 in the unit of the card, or the same model if that is no gain,
+    or if the noise is so correlated that it cannot be known, or the model knows such images already.
 
     It takes about context.budget seconds, or context.steps steps. Notes: {"adapted": {"kept", "steps", "noise",
     "correlation", "risk": {"before", "after"}}}, the risk being the mean squared error to expect, in variances of the
@@ -44,8 +47,9 @@ def adapt(model: Model, image: Array, context: Context) -> Model:
                          f"a denoiser by one of: {', '.join(NETWORKS)}")  # fmt: skip
     started = time.monotonic()
     noise = find_noise(image, block_depth(len(image), context.spacing))
-    if noise.sigma <= 1e-6 * float(np.ptp(image)):
-        context.notes["adapted"] = {"kept": False, "steps": 0, "noise": noise.sigma}
+    if noise.sigma <= 1e-6 * float(np.ptp(image)) or noise.correlation > CORRELATED:
+        correlation = round(noise.correlation, 3)
+        context.notes["adapted"] = {"kept": False, "steps": 0, "noise": noise.sigma, "correlation": correlation}
         return model
     part = Recorrupted(np.ascontiguousarray(image[middle(image.shape, JUDGED)]), noise)
     judged, *pairs = [part.draw() for _ in range(1 + PAIRS)]
@@ -54,9 +58,11 @@ def adapt(model: Model, image: Array, context: Context) -> Model:
         torch.manual_seed(0)
         network = deepcopy(model.network).float().requires_grad_(True)
         before = part.risk(answer_of(network, judged[0], flag), judged[1])
-        steps = learn(network, part, pairs, flag, context, started)
-        network.requires_grad_(False)
-        after = part.risk(answer_of(network, judged[0], flag), judged[1])
+        steps, after = 0, before
+        if before > WORTH:
+            steps = learn(network, part, pairs, flag, context, started)
+            network.requires_grad_(False)
+            after = part.risk(answer_of(network, judged[0], flag), judged[1])
     kept = IMPOSSIBLE < after < before - LEAST_GAIN
     context.notes["adapted"] = {
         "kept": kept, "steps": steps, "noise": noise.sigma, "correlation": round(noise.correlation, 3),

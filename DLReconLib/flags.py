@@ -60,6 +60,8 @@ def make_parser() -> argparse.ArgumentParser:
                       "several times as long")  # fmt: skip
     verb.add_argument("--consistency", type=Path, help="super-resolution: write how far the result, made coarse again, "
                       "is from the input, in standard deviations of its noise")  # fmt: skip
+    verb.add_argument("--features", type=Path, help="contrast by a model that lifts features: write its map, 0 to 1, "
+                      "to this file")  # fmt: skip
     verb.add_argument("--report", type=Path, help="write the record of the run to this JSON file")
     verb.add_argument("--progress", choices=["auto", "bar", "json", "none"], default="auto")
     verb.add_argument("--overwrite", action="store_true", help="replace files that exist")

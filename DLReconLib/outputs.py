@@ -9,6 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from DLReconLib.models import find_card, list_cards
+from DLReconLib.networks import FEATURES
+
+MAPS = ("residual", "uncertainty", "consistency", "features")  # files beside the output
+
 
 def check_outputs(arguments: argparse.Namespace) -> None:
     """Raises before any work is done where a result could not be written, or would replace something needed."""
@@ -19,7 +24,10 @@ def check_outputs(arguments: argparse.Namespace) -> None:
     main = None if dicom_source(arguments) else arguments.output
     if arguments.consistency and arguments.task != "super-resolution":
         raise ValueError(f"consistency {arguments.consistency}: wanted the task super-resolution, not {arguments.task}")
-    for path in (main, arguments.residual, arguments.uncertainty, arguments.consistency, label):
+    if arguments.features:
+        check_features(arguments)
+    maps = [p for name in MAPS if (p := getattr(arguments, name))]
+    for path in (main, *maps, label):
         if path:
             check_output(path, arguments.overwrite, inputs)
     report = arguments.report
@@ -28,13 +36,26 @@ def check_outputs(arguments: argparse.Namespace) -> None:
             raise FileNotFoundError(f"report {report}: wanted a file in a folder that exists and is writable")
         if report.exists() and not arguments.overwrite:
             raise FileExistsError(f"report {report} exists; give --overwrite or another name")
-    maps = [p for p in (arguments.residual, arguments.uncertainty, arguments.consistency) if p]
     named = [p.resolve() for p in (*inputs, arguments.output, *maps, report, label) if p]
     if len(set(named)) < len(named):
         raise ValueError(f"one file is named twice among {', '.join(map(str, named))}; wanted a name for each")
     for path in maps:
         if path.suffix.lower() == ".png":
             raise ValueError(f"{path}: PNG holds no negative values and no fractions; wanted .nrrd, .nii.gz or .tif")
+
+
+def check_features(arguments: argparse.Namespace) -> None:
+    """Raises where the run would not give a map of features."""
+    named = f"features {arguments.features}"
+    able = [c.id for c in list_cards("contrast") if c.network in FEATURES]
+    if arguments.model == "auto" or find_card(arguments.model).network not in FEATURES:
+        raise ValueError(f"{named}: --task {arguments.task} --model {arguments.model} gives no map; wanted --task "
+                         f"contrast and --model {' or '.join(able)}")  # fmt: skip
+    if not arguments.strength > 0:
+        raise ValueError(f"{named}: nothing is lifted at strength {arguments.strength}; wanted a strength above 0")
+    if arguments.dtype != "float32" or arguments.output.suffix.lower() == ".png":
+        raise ValueError(f"{named}: wanted an output of --dtype float32, not one of the input's type, whose values are "
+                         "rounded and clipped")  # fmt: skip
 
 
 def beside(output: Path, word: str) -> Path:
@@ -141,6 +162,7 @@ def write_results(arguments: argparse.Namespace, results: list[Any], record: dic
         arguments.residual: lambda r: r.residual,
         arguments.uncertainty: lambda r: r.uncertainty,
         arguments.consistency: lambda r: r.consistency,
+        arguments.features: lambda r: r.features,
         arguments.output: lambda r: r.volume,
     }
     if results[0].invented is not None:

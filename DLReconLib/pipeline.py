@@ -31,6 +31,10 @@ from DLReconLib.uncertainty import PASSES, Calibration, error_deviation, flip_sp
 from DLReconLib.volume import Volume
 
 Array = np.ndarray
+LIFTED = (
+    "What looks like the feature was made brighter: the values are no longer those of a scanner; texture and round "
+    "spots can be taken for the feature."
+)
 ADAPTING = 0.8  # the share of the time that adapting a model takes
 
 
@@ -79,6 +83,7 @@ def reconstruct(
     planes = [volume.array] if volume.array.ndim == 3 else list(np.moveaxis(volume.array, 3, 0))
     outputs, deviations, noises, inside = [], [], [], 0.0
     notes: dict[str, Any] = {}
+    lifts = []
     passes = PASSES if chosen.uncertainty else 1
     for number, plane in enumerate(planes):
 
@@ -94,9 +99,12 @@ def reconstruct(
         outputs.append(output)
         noises.append(noise)
         inside += seconds
+        lifts.append(notes.pop("lift", 0.0))  # of each component its own; 0 where one is constant
         if chosen.uncertainty:
             again = partial(lambda answer, flipped, which: answer(flipped, which)[0], answer)
             deviations.append(deviation(volume, plane, output, noise, card, chosen.strength, mask, again))
+    if any(lifts):
+        notes["lift"] = lifts[0] if volume.array.ndim == 3 else lifts
     array = outputs[0] if volume.array.ndim == 3 else np.stack(outputs, axis=3)
     before, region = volume, None if mask is None else mask.array
     if finer and (mask is not None or chosen.strength == 0):
@@ -125,6 +133,8 @@ def reconstruct(
         found, doubt = invention(mask.array, volume.geometry.spacing)
         record |= {"synthetic": True, "invented": found}
         doubts = (doubt,)
+    if any(lifts):
+        doubts = (Reason("lifted", "amber", None, None, LIFTED),)
     result = replace(volume, array=array, geometry=finer.geometry) if finer else volume.with_array(array)
     if finer:
         record["super_resolution"] = finer.record()

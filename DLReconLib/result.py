@@ -44,6 +44,31 @@ class Result:
         return self.volume.with_array(np.subtract(self.source.array, self.volume.array, dtype=np.float32))
 
     @property
+    def features(self) -> Volume:
+        """What a model that lifts features has found: a map, 0..1, float32, on the grid of the volume; 0 outside of a
+        mask. The volume is the source plus strength times found.lift of the record times this map.
+
+        Raises ValueError where there is no such map, see features_missing().
+        """
+        why = self.features_missing()
+        if why:
+            raise ValueError(f"features: {why}")
+        lift = np.asarray(self.provenance["found"]["lift"], np.float64)  # a number, or one for each component
+        change = np.subtract(self.volume.array, self.source.array, dtype=np.float64)
+        found = change / np.maximum(lift * self.provenance["options"]["strength"], np.finfo(np.float64).tiny)
+        return self.volume.with_array(np.clip(found, 0, 1).astype(np.float32))
+
+    def features_missing(self) -> str:
+        """Why there is no map of features, or ""."""
+        if "lift" not in self.provenance.get("found", {}):
+            return f"{self.provenance['model']['id']} gives no map of features; wanted a model that lifts features"
+        if self.provenance["options"]["strength"] == 0:
+            return "nothing was lifted at strength 0; wanted a strength above 0"
+        if self.provenance["options"]["dtype"] != "float32":
+            return "the values were rounded and clipped to the type of the input; wanted dtype float32"
+        return ""
+
+    @property
     def consistency(self) -> Volume:
         """Of super-resolution: how far the result, acquired as the input was, is from the input; float32 on the
         input's grid, in standard deviations of its noise, or parts of its range where no noise was found.

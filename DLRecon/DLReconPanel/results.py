@@ -85,6 +85,9 @@ class Results:
         invented = node.GetNodeReference(runs.INVENTED_ROLE)
         if invented is not None:
             text += " " + _("{name} marks the voxels that were invented.").format(name=invented.GetName())
+        features = node.GetNodeReference(runs.FEATURES_ROLE)
+        if features is not None:
+            text += " " + _("{name} is the map of what was lifted.").format(name=features.GetName())
         panel.say(text)
 
     def onFlickerToggled(self, checked):

@@ -13,6 +13,7 @@ INPUT_ROLE = "DLRecon.input"
 MASK_ROLE = "DLRecon.mask"
 UNCERTAINTY_ROLE = "DLRecon.uncertainty"
 INVENTED_ROLE = "DLRecon.invented"
+FEATURES_ROLE = "DLRecon.features"
 SEGMENT = "DLRecon.segment"
 FINISHED = ("done", "failed", "cancelled")
 
@@ -25,6 +26,7 @@ class Part:
     provenance: dict
     uncertainty: Any = None
     invented: Any = None
+    features: Any = None
 
 
 class Run:
@@ -124,7 +126,10 @@ class Run:
 
     def _take(self, results):
         result = results[0]
-        self._results += [Part(r.volume, r.provenance, r.uncertainty, r.invented) for r in results]
+        alone = self.count == len(results) == 1  # of a sequence they are not written
+        for r in results:
+            features = r.features if alone and not r.features_missing() else None
+            self._results.append(Part(r.volume, r.provenance, r.uncertainty, r.invented, features))
         self._lastDone = time.monotonic()
         try:
             if len(self._results) < self.count:
@@ -192,16 +197,18 @@ def _writeResult(part, node, inputVolume, made):
     for role, volume, word in (
         (UNCERTAINTY_ROLE, part.uncertainty, "uncertainty"),
         (INVENTED_ROLE, part.invented, "invented"),
+        (FEATURES_ROLE, part.features, "features"),
     ):
         node.SetNodeReferenceID(role, None)
         if volume is None:
             continue
         name = f"{node.GetName()} {word}"
-        if role == INVENTED_ROLE:
+        if role in (INVENTED_ROLE, FEATURES_ROLE):
             scene = node.GetScene()
-            extra = scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", scene.GetUniqueNameByString(name))
+            kind = "vtkMRMLLabelMapVolumeNode" if role == INVENTED_ROLE else inputVolume.GetClassName()
+            extra = scene.AddNewNodeByClass(kind, scene.GetUniqueNameByString(name))
             made.append(extra)
-            # Not as a copy of the input: labels have no unit, window or DICOM attributes.
+            # Not as a copy of the input: labels and shares have no unit, window or DICOM attributes.
             mrml.write_to_node(volume, extra)
             extra.SetAndObserveTransformNodeID(node.GetTransformNodeID())
             mrml._place_in_study(node, extra)

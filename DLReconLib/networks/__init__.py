@@ -18,6 +18,7 @@ NETWORKS = {
     "resolution-unet": "DLReconLib.networks.resolution_unet:ResolutionUNet",
     "curve-net": "DLReconLib.networks.curve_net:CurveNet",
     "fill-unet": "DLReconLib.networks.fill_unet:FillUNet",
+    "vessel-unet": "DLReconLib.networks.vessel_unet:VesselUNet",
     "self-supervised": "DLReconLib.networks.self_supervised:SelfSupervised",
     "imported": "DLReconLib.networks.imported:Imported",
     "ct-artifact-unet": "DLReconLib.networks.ct_artifact_unet:CtArtifactUNet",
@@ -49,11 +50,14 @@ WHOLE: dict[str, str] = {
     "polar-median": "DLReconLib.networks.rings:polar_median",
     "clahe": "DLReconLib.networks.tone:clahe",
     "gamma": "DLReconLib.networks.tone:gamma",
+    "objectness": "DLReconLib.networks.objectness:objectness",
     "blend": "DLReconLib.networks.filling:blend",
     "biharmonic": "DLReconLib.networks.filling:biharmonic",
     "median-fill": "DLReconLib.networks.filling:median_fill",
     "between-slices": "DLReconLib.networks.filling:between_slices",
 }
+# Those whose answer is the image plus a map of features, see Result.features.
+FEATURES = ("objectness", "vessel-unet")
 # (frames, context, **arguments) -> frames: float32 (n, k, j, i), all of a time series at once.
 SERIES = {"mppca": "DLReconLib.networks.mppca:mppca"}
 

@@ -41,6 +41,7 @@ TRAINERS = {
     "us-speckle": "DLReconLib.training.restoration:RestorationTrainer",
     "pet-noise": "DLReconLib.training.restoration:RestorationTrainer",
     "micro-noise": "DLReconLib.training.restoration:RestorationTrainer",
+    "vessels": "DLReconLib.training.vessels:VesselTrainer",
 }
 
 

@@ -15,7 +15,7 @@ ALLOWED = {
             "library", "models", "outputs", "progress", "quality", "replay", "report", "series", "synthesis",
             "training", "worker"},
     "synthesis": {"degradations", "volume"},
-    "outputs": {"claims", "derived", "headers", "io"},
+    "outputs": {"claims", "derived", "headers", "io", "models", "networks"},
     "demo": {"io", "metrics", "outputs", "pipeline", "progress", "volume"},
     "doctor": {"dependencies", "devices", "models", "shelves"},
     "dependencies": {"progress"},

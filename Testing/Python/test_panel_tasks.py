@@ -239,6 +239,26 @@ def test_contrast(panel):
     assert "mapped anew" in panel.ui.residualButton.toolTip
 
 
+def test_contrast_by_features(panel):
+    """The map is a volume of its own beside the result: 0 to 1, without the unit of the input, also after a new run."""
+    panel.choose("task", "contrast")
+    panel.choose("model", "classical/objectness")
+    result = panel.apply()
+    features = result.GetNodeReference("DLRecon.features")
+    assert features.GetClassName() == "vtkMRMLScalarVolumeNode"
+    assert features.GetName() == f"{result.GetName()} features"
+    assert features.GetName() in panel.said
+    found = voxels(features)
+    lift = json.loads(result.GetAttribute("DLRecon.Provenance"))["found"]["lift"]
+    assert 0 <= found.min() < 0.01 < found.max() <= 1
+    np.testing.assert_allclose(voxels(result) - voxels(panel.volume), lift * found, atol=0.01)
+    assert np.array_equal(matrix(features), matrix(result))
+    assert features.GetTransformNodeID() == result.GetTransformNodeID()
+    assert features.GetVoxelValueUnits() is None
+    panel.choose("model", "more-contrast")
+    assert panel.apply().GetNodeReference("DLRecon.features") is None
+
+
 def test_budget_of_a_model_that_learns_here(panel):
     from DLReconPanel import choices
 
