@@ -83,6 +83,10 @@ def overlap(blocks: Tensor) -> Tensor:
     blocks = blocks.unflatten(1, (SIDE, SIDE, SIDE))
     for axis, along in ((3, -1), (2, -2), (1, -3)):  # along W, H, D: an axis at a time
         parts = blocks.unbind(axis)
+        if torch.jit.is_tracing():  # an exported graph has nothing that is added in place
+            before = (0, 0) * (-1 - along)
+            blocks = sum(functional.pad(part.float(), (*before, n, EDGE - n)) for n, part in enumerate(parts))
+            continue
         shape, count = list(parts[0].shape), parts[0].shape[along]
         shape[along] += EDGE
         blocks = parts[0].new_zeros(shape, dtype=torch.float32)

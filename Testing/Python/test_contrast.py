@@ -130,7 +130,11 @@ def test_training_parts_tissues(tmp_path: Path) -> None:
     entry = {"path": "a.nrrd", "averages": [[1, 1, 1]], "weight": 1, "licence": "none"}
     images = [entry | {"subject": role, "role": role} for role in ("train", "validation")]
     (tmp_path / "split.json").write_text(json.dumps({"images": images}))
-    plan = json.loads((find_card("contrast").folder / "plan.json").read_text()) | {"steps": 40, "every": 20}
+    plan = json.loads((find_card("contrast").folder / "plan.json").read_text()) | {
+        "steps": 40,
+        "every": 20,
+        "further": [],
+    }
     plan |= {"batch": 2, "warmup": 5, "adam_rate": 0.01}
     (tmp_path / "plan.json").write_text(json.dumps(plan))
     (tmp_path / "card.json").write_text(json.dumps(find_card("contrast").to_dict()))

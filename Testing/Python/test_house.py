@@ -55,7 +55,7 @@ ALLOWED = {
     "mrml": {"volume"},
     "help": set(),
     "tomography": set(),
-    "networks": {"tomography"},
+    "networks": {"resolution", "tomography"},
     "degradations": {"tomography"},
     "metrics": set(),
     "models": {"shelves"},

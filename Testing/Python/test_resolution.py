@@ -146,7 +146,7 @@ def plan(tmp_path: Path) -> Path:
     (folder / "split.json").write_text(json.dumps({"images": images}))
     values = json.loads((PLANS / "mr-superres" / "plan.json").read_text())
     values |= {"id": "little", "arguments": {"channels": [8, 8]}, "patch": [24, 24, 24], "precision": "float32"}
-    values |= {"batch": 2, "steps": 8, "every": 4, "warmup": 2}
+    values |= {"batch": 2, "steps": 8, "further": [], "every": 4, "warmup": 2}
     (folder / "plan.json").write_text(json.dumps(values))
     card = json.loads((PLANS / "mr-superres" / "card.json").read_text()) | {"weights": "", "sha256": ""}
     (folder / "card.json").write_text(json.dumps(card))

@@ -137,6 +137,16 @@ def test_plan_with_unknown_field_is_refused(plan: Path, tmp_path: Path) -> None:
         train_by_plan(plan, tmp_path, tmp_path / "out")
 
 
+def test_a_stage_that_the_network_does_not_know_is_refused(plan: Path, tmp_path: Path) -> None:
+    from DLReconLib.training import train_by_plan
+
+    unet = {"spatial_dims": 3, "in_channels": 2, "out_channels": 1, "features": [4, 4, 4, 4, 4, 4]}
+    arguments = {"network": "BasicUNet", "arguments": unet, "estimator_channels": 4}
+    plan.write_text(json.dumps(json.loads(plan.read_text()) | {"network": "monai", "arguments": arguments}))
+    with pytest.raises(ValueError, match="stage of the denoiser"):
+        train_by_plan(plan, tmp_path, tmp_path / "out")
+
+
 def test_resume_without_checkpoint_is_refused(plan: Path, tmp_path: Path) -> None:
     from DLReconLib.training import train_by_plan
 
@@ -187,6 +197,7 @@ def test_monai_network_trains_by_a_plan(plan: Path, tmp_path: Path) -> None:
     unet = {"spatial_dims": 3, "in_channels": 2, "out_channels": 1, "features": [4, 4, 4, 4, 4, 4]}
     arguments = {"network": "BasicUNet", "arguments": unet, "estimator_channels": 4}
     changes = {"network": "monai", "arguments": arguments, "steps": 3, "estimator_steps": 1, "patch": [32, 32, 32]}
+    changes |= {"further": []}
     plan.write_text(json.dumps(json.loads(plan.read_text()) | changes))
     out = train_by_plan(plan, tmp_path, tmp_path / "out")
     assert ModelCard.read(out).network == "monai"
