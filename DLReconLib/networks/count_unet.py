@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from DLReconLib.networks.context import Context
-from DLReconLib.networks.layers import fold, unfold
+from DLReconLib.networks.layers import fold, through_levels, unfold
 from DLReconLib.networks.noise_unet import conv
 
 WIDTHS = (0.0, 0.45, 0.7, 1.0, 1.5, 2.3)  # standard deviations of the Gaussians in voxels
@@ -81,13 +81,7 @@ class CountUNet(nn.Module):
         # The noise of counts does not depend on the signal after the root (Anscombe, Biometrika 1948).
         roots = (means / scale).clamp(min=0).sqrt()
         seen = torch.cat([roots[:, -1:], roots[:, :-1] - roots[:, 1:]], 1)
-        features, kept = self.head(fold(seen).to(self.head.weight.dtype)), []
-        for encode, down in zip(self.encode, self.down, strict=True):
-            kept.append(encode(features))
-            features = down(kept[-1])
-        features = self.bottom(features)
-        for up, decode in zip(reversed(self.up), reversed(self.decode), strict=True):
-            features = decode(kept.pop() + up(features))
+        features = through_levels(self, self.head(fold(seen).to(self.head.weight.dtype)))
         weights = unfold(self.tail(features)).float().softmax(1)
         return x.float() - (weights * means).sum(1, keepdim=True), None
 

@@ -29,7 +29,7 @@ from DLReconLib.networks.filling import (
     inverse_squares,
     smooth,
 )
-from DLReconLib.networks.layers import fold, unfold
+from DLReconLib.networks.layers import fold, through_levels, unfold
 
 OUTPUTS = 5
 HALO = 24
@@ -81,13 +81,7 @@ class FillUNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x: (N, 8, D, H, W), see Fills.channels. Returns (N, 1, D, H, W) float32 in their unit: the fill inside the
         hole, the image outside."""
-        features, kept = self.head(fold(x.to(self.head.weight.dtype))), []
-        for encode, down in zip(self.encode, self.down, strict=True):
-            kept.append(encode(features))
-            features = down(kept[-1])
-        features = self.bottom(features)
-        for up, decode in zip(reversed(self.up), reversed(self.decode), strict=True):
-            features = decode(kept.pop() + up(features))
+        features = through_levels(self, self.head(fold(x.to(self.head.weight.dtype))))
         found = unfold(self.tail(features).float())
         x = x.float()
         lines = x[:, 5:8]

@@ -1,6 +1,6 @@
 """What several networks are built of."""
 
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def fold(x: Tensor) -> Tensor:
@@ -15,3 +15,16 @@ def unfold(x: Tensor) -> Tensor:
     n, c, d, h, w = x.shape
     x = x.reshape(n, c // 8, 2, 2, 2, d, h, w).permute(0, 1, 5, 2, 6, 3, 7, 4)
     return x.reshape(n, c // 8, 2 * d, 2 * h, 2 * w)
+
+
+def through_levels(network: nn.Module, features: Tensor) -> Tensor:
+    """Features down and up again through a U-Net's `encode`, `down`, `bottom`, `up` and `decode`; what a level gave on
+    the way down is added on the way up."""
+    kept = []
+    for encode, down in zip(network.encode, network.down, strict=True):
+        kept.append(encode(features))
+        features = down(kept[-1])
+    features = network.bottom(features)
+    for up, decode in zip(reversed(network.up), reversed(network.decode), strict=True):
+        features = decode(kept.pop() + up(features))
+    return features

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from DLReconLib.networks.context import Context
 from DLReconLib.networks.fill_unet import Block, conv
-from DLReconLib.networks.layers import fold, unfold
+from DLReconLib.networks.layers import fold, through_levels, unfold
 from DLReconLib.networks.objectness import lift_of, lifted
 
 Array = np.ndarray
@@ -64,13 +64,7 @@ class VesselUNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (N, 1, D, H, W), see look(); sides are multiples of `multiple`. Returns (N, 1, D, H, W) float32."""
-        features, kept = self.head(fold(x.to(self.head.weight.dtype))), []
-        for encode, down in zip(self.encode, self.down, strict=True):
-            kept.append(encode(features))
-            features = down(kept[-1])
-        features = self.bottom(features)
-        for up, decode in zip(reversed(self.up), reversed(self.decode), strict=True):
-            features = decode(kept.pop() + up(features))
+        features = through_levels(self, self.head(fold(x.to(self.head.weight.dtype))))
         return unfold(self.tail(features)).float()
 
     def features_of(self, image: Array, context: Context) -> Array:

@@ -133,10 +133,7 @@ class Trainer:
         with self.autocast():
             residual, _ = self.network(batch.noisy, batch.magnitude, batch.believed, batch.removed)
         loss = denoising_loss(residual, batch)
-        self.network.zero_grad(set_to_none=True)
-        loss.backward()
-        self.share_gradients(self.network.parameters())
-        self.move()
+        self.descend(loss, share=True)
         return float(loss.detach())
 
     def jittered_noise(self, batch: Batch, number: int) -> Tensor | None:
@@ -144,14 +141,13 @@ class Trainer:
         rng = np.random.default_rng([self.plan.seed, self.rank, number, 2])
         return batch.noise * float(np.exp(rng.normal(0, 0.1))) if rng.random() < 0.4 else None
 
-    def descend(self, loss: Tensor) -> None:
-        """A step of all weights."""
+    def descend(self, loss: Tensor, share: bool = False) -> None:
+        """A step of all weights that have a gradient. share: average the gradients over the processes, where the loss
+        did not come through the wrapper that does."""
         self.network.zero_grad(set_to_none=True)
         loss.backward()
-        self.move()
-
-    def move(self) -> None:
-        """Follow the gradients, where there are some."""
+        if share:
+            self.share_gradients(self.network.parameters())
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from DLReconLib.degradations import painted_labels, remap_contrast
+from DLReconLib.degradations import remap_contrast
 from DLReconLib.degradations.holes import KINDS, random_hole
 from DLReconLib.networks.filling import fills
 from DLReconLib.training import Trainer
-from DLReconLib.training.patches import Array, PatchMaker, Source, block_average
+from DLReconLib.training.patches import Array, PatchMaker, Source
 
 POOL = {"train": 1200, "validation": 40}  # examples made beforehand; the biharmonic fill takes its time
 EMPTY = 0.01  # of the spread around the hole: an error that nobody sees
@@ -61,16 +61,7 @@ class ExampleMaker:
 
     def _patch(self, rng: np.random.Generator) -> tuple[Array, float]:
         """(k, j, i) and the distance of its slices in units of the in-plane spacing."""
-        cutter = self.cutter
-        source = cutter.sources[rng.choice(len(cutter.sources), p=cutter.chances)]
-        patch, _ = cutter._cut(source, rng)
-        ratio = source.ratio
-        if source.labels:
-            thickness = len(patch) // self.shape[0]
-            patch, ratio = block_average(painted_labels(patch, rng), (thickness, 1, 1)), float(thickness)
-        patch, _ = cutter._turn(patch.astype(np.float32), None, rng)
-        if source.isotropic and ratio < 1.5 and rng.random() < 0.6:
-            patch = cutter._exchange(patch, rng)
+        patch, ratio = self.cutter.cut_clean(rng)
         if rng.random() < 0.3:
             patch = remap_contrast(np.clip(patch, 0, 1.5), rng) if patch.min() >= 0 else -patch
         return patch, ratio

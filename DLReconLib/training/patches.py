@@ -146,6 +146,20 @@ class PatchMaker:
             pair = degradations.mr_noise(patch, rng, level)
         return degradations.thin(pair, rng) if rng.random() < 0.15 else pair
 
+    def cut_clean(self, rng: np.random.Generator) -> tuple[Array, float]:
+        """A patch of any source, turned and painted but not degraded, (k, j, i) float32, and the distance of its slices
+        in units of the in-plane spacing."""
+        source = self.sources[rng.choice(len(self.sources), p=self.chances)]
+        patch, _ = self._cut(source, rng)
+        ratio = source.ratio
+        if source.labels:
+            thickness = len(patch) // self.shape[0]
+            patch, ratio = block_average(degradations.painted_labels(patch, rng), (thickness, 1, 1)), float(thickness)
+        patch, _ = self._turn(patch.astype(np.float32), None, rng)
+        if source.isotropic and ratio < 1.5 and rng.random() < 0.6:
+            patch = self._exchange(patch, rng)
+        return patch, ratio
+
     def _cut(self, source: Source, rng: np.random.Generator) -> tuple[Array, tuple[slice, ...]]:
         """A patch that is not mostly air, padded by mirroring where the image is smaller."""
         depth, height, width = self.shape

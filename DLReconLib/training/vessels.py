@@ -13,13 +13,13 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 
-from DLReconLib.degradations import log_uniform, mr_noise, painted_labels, remap_contrast
+from DLReconLib.degradations import log_uniform, mr_noise, remap_contrast
 from DLReconLib.degradations.structures import uptake
 from DLReconLib.degradations.tubes import other, tubes
 from DLReconLib.networks.objectness import objectness_map
 from DLReconLib.networks.vessel_unet import look
 from DLReconLib.training import Trainer
-from DLReconLib.training.patches import Array, PatchMaker, Source, block_average
+from DLReconLib.training.patches import Array, PatchMaker, Source
 
 POOL = {"train": 1300, "validation": 48}  # examples made beforehand: drawing takes its time
 MARGIN = 4  # voxels around a patch, for the local mean
@@ -96,16 +96,7 @@ class ExampleMaker:
         known: there are none."""
         if rng.random() < DRAWN:
             return np.clip(uptake(self.shape, rng), 0, 1.5), float(rng.choice([1, 1, 2, 4])), True
-        cutter = self.cutter
-        source = cutter.sources[rng.choice(len(cutter.sources), p=cutter.chances)]
-        patch, _ = cutter._cut(source, rng)
-        ratio = source.ratio
-        if source.labels:
-            thickness = len(patch) // self.shape[0]
-            patch, ratio = block_average(painted_labels(patch, rng), (thickness, 1, 1)), float(thickness)
-        patch, _ = cutter._turn(patch.astype(np.float32), None, rng)
-        if source.isotropic and ratio < 1.5 and rng.random() < 0.6:
-            patch = cutter._exchange(patch, rng)
+        patch, ratio = self.cutter.cut_clean(rng)
         low, high = np.percentile(patch, (1, 99))
         patch = (patch - low) / max(high - low, 1e-3)
         if rng.random() < 0.3:
