@@ -13,7 +13,7 @@ NETWORKS = {
     "slice-unet": "DLReconLib.networks.slice_unet:SliceUNet",
     "kspace-unet": "DLReconLib.networks.kspace_unet:KspaceUNet",
     "bias-net": "DLReconLib.networks.bias_net:BiasNet",
-    "count-unet": "DLReconLib.networks.count_unet:CountUNet",
+    "guided-unet": "DLReconLib.networks.guided_unet:GuidedUNet",
     "monai": "DLReconLib.networks.monai_denoiser:MonaiDenoiser",
     "resolution-unet": "DLReconLib.networks.resolution_unet:ResolutionUNet",
     "curve-net": "DLReconLib.networks.curve_net:CurveNet",

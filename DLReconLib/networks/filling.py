@@ -4,7 +4,7 @@ image: (k, j, i) float32, any unit; context.mask is the hole. What the image hol
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import ndimage, sparse
@@ -19,6 +19,7 @@ ACCURACY = 1e-5
 LARGE = 20_000  # voxels of a hole from which on the solution starts from that of the half resolution
 HUGE, DEEP = 200_000, 8  # voxels of a hole from which on what lies so deep stays as it is at half the resolution
 ROUNDS = 600  # of conjugate gradients; a larger hole than they suffice for is as smooth as anyone can see
+THIN = 2  # missing slices that splines may cross
 FLOOR = 1e-3  # trust of a line that has no end
 SMOOTH = 6.0
 UNKNOWN = "mask: every voxel is to be filled, so nothing is known; wanted a mask that leaves some of the image"
@@ -77,6 +78,33 @@ def along(image: Array, hole: Array, axis: int, step: float = 1.0, curved: bool 
     one = 0.25 / np.maximum(np.where(left, place - before, after - place), 1)
     trust = np.where(left & right, 1 / length, np.where(left | right, one, 0)) / step
     return Lines(value.astype(np.float32), trust.astype(np.float32))
+
+
+def splined(image: Array, hole: Array, value: Array) -> Array:
+    """`value` with what natural cubic splines along the first axis through all known voxels (Unser, IEEE SPM 1999, for
+    evenly spaced ones) give where a voxel of the hole lies between two known ones; all (k, j, i)."""
+    from scipy.interpolate import CubicSpline
+
+    patterns, which = np.unique(hole.reshape(len(hole), -1), axis=1, return_inverse=True)
+    columns = value.reshape(len(hole), -1).copy()
+    given = image.reshape(len(hole), -1)
+    for number, pattern in enumerate(patterns.T):
+        known = np.flatnonzero(~pattern)
+        between = np.flatnonzero(pattern & (np.arange(len(pattern)) > known[:1].sum()))
+        between = between[between < known[-1]] if len(known) else between
+        if len(known) > 2 and len(between):
+            mine = np.flatnonzero(which.ravel() == number)
+            curve = CubicSpline(known, given[np.ix_(known, mine)], bc_type="natural")
+            columns[np.ix_(between, mine)] = curve(between)
+    return columns.reshape(value.shape)
+
+
+def three_lines(image: Array, hole: Array, spacing: tuple[float, float, float]) -> list[Lines]:
+    """Curved lines along k, j, i; those along k are splines where no more than THIN slices are missing."""
+    lines = [along(image, hole, axis, s / min(spacing), True) for axis, s in enumerate(spacing)]
+    short = lines[0].trust * (spacing[0] / min(spacing)) > 1 / (THIN + 1.5)
+    value = np.where(short, splined(image, hole, lines[0].value), lines[0].value)
+    return [replace(lines[0], value=value.astype(np.float32)), *lines[1:]]
 
 
 def smooth(
@@ -179,12 +207,12 @@ def biharmonic(image: Array, context: Context) -> Array:
 
 
 def blend(image: Array, context: Context) -> Array:
-    """The biharmonic fill and curved lines along the three axes, each by the square of its trust. The biharmonic
-    one has SMOOTH times that of the lines along the two less trusted axes: a hole that is open along all axes but one,
-    such as a missing slice, is for the line along that axis."""
+    """The biharmonic fill and lines along the three axes, see three_lines(), each by the square of its trust.
+    The biharmonic one has SMOOTH times that of the lines along the two less trusted axes: a hole that is open along all
+    axes but one, such as a missing slice, is for the line along that axis."""
     hole = hole_of(image, context)
     filled = smooth(image, hole, inverse_squares(context.spacing), lambda: context.progress(0.1, "solving"))
-    lines = [along(image, hole, axis, s / min(context.spacing), True) for axis, s in enumerate(context.spacing)]
+    lines = three_lines(image, hole, context.spacing)
     trust = [np.maximum(x.trust, FLOOR) for x in lines]
     others = sum(x.trust for x in lines) - np.maximum.reduce([x.trust for x in lines])
     weights = [np.maximum(SMOOTH * others, 2 * FLOOR) ** 2, *(t * t for t in trust)]
@@ -214,24 +242,11 @@ def median_fill(image: Array, context: Context, radius: int = 2) -> Array:
 
 def between_slices(image: Array, context: Context, order: int = 1) -> Array:
     """Along the slice axis (the first one) alone: straight lines between the next known voxels (order 1), or natural
-    cubic splines through all known ones (order 3; Unser, IEEE SPM 1999, for evenly spaced ones). What lies beyond the
+    cubic splines through all known ones (order 3), see splined(). What lies beyond the
     last known voxel gets its value; a column without any is filled by biharmonic()."""
-    from scipy.interpolate import CubicSpline
-
     hole = hole_of(image, context)
-    lines = along(image, hole, 0)
-    output = np.where(hole, lines.value, image).astype(np.float32)
-    if order == 3:
-        patterns, which = np.unique(hole.reshape(len(hole), -1), axis=1, return_inverse=True)
-        columns = output.reshape(len(hole), -1)
-        for number, pattern in enumerate(patterns.T):
-            known = np.flatnonzero(~pattern)
-            between = np.flatnonzero(pattern & (np.arange(len(pattern)) > known[:1].sum()))
-            between = between[between < known[-1]] if len(known) else between
-            if len(known) > 2 and len(between):
-                mine = np.flatnonzero(which.ravel() == number)
-                curve = CubicSpline(known, columns[np.ix_(known, mine)], bc_type="natural")
-                columns[np.ix_(between, mine)] = curve(between)
+    output = np.where(hole, along(image, hole, 0).value, image).astype(np.float32)
+    output = splined(image, hole, output) if order == 3 else output
     without = hole.all(0)
     if without.any():
         rest = hole & without
@@ -247,7 +262,7 @@ CHANNELS = 8
 class Fills:
     """What a network gets of a hole.
 
-    channels: (8, k, j, i) float32: the biharmonic fill and, relative to it, curved lines along k, j, i, in units
+    channels: (8, k, j, i) float32: the biharmonic fill and, relative to it, three_lines() along k, j, i, in units
         of the spread around the hole; the hole (0 or 1); how far the three lines are to be trusted, see Lines.
     middle, unit: channels[0] * unit + middle is in the unit of the image; unit 0: all around the hole is constant.
     """
@@ -267,7 +282,7 @@ def fills(image: Array, hole: Array, spacing: tuple[float, float, float], filled
     middle, unit = float(near.mean()), float(near.std())
     if unit <= 1e-6 * max(abs(middle), 1e-30):
         return Fills(np.zeros((CHANNELS, *image.shape), np.float32), middle, 0.0)
-    lines = [along(image, hole, axis, s / min(spacing), True) for axis, s in enumerate(spacing)]
+    lines = three_lines(image, hole, spacing)
     base = (filled - np.float32(middle)) / np.float32(unit)
     apart = [np.where(hole & (x.trust > 0), (x.value - filled) / np.float32(unit), 0) for x in lines]
     trust = [np.where(hole, x.trust, 0) for x in lines]

@@ -44,17 +44,29 @@ class Block(nn.Module):
         return x + self.second(functional.relu(self.first(x)))
 
 
+def without_alternation(x: Tensor) -> Tensor:
+    """Means of (N, C, D, H, W) over 1, 2, 1 along each axis: what alternates from voxel to voxel, as a network can
+    answer that works at half the resolution, is gone (Odena et al., "Deconvolution and checkerboard artifacts",
+    Distill 2016)."""
+    x = functional.pad(x, [1] * 6, mode="replicate")
+    for kernel in ((2, 1, 1), (1, 2, 1), (1, 1, 2)):
+        x = functional.avg_pool3d(functional.avg_pool3d(x, kernel, 1), kernel, 1)
+    return x
+
+
 class ResolutionUNet(nn.Module):
     """Detail of an enlarged image.
 
     Args:
         channels: features at half and at a quarter of the resolution.
+        smooth: whether its decisions may not alternate from voxel to voxel, see without_alternation().
 
     D, H, W of the input are multiples of 4.
     """
 
-    def __init__(self, channels: tuple[int, int] = (32, 48)) -> None:
+    def __init__(self, channels: tuple[int, int] = (32, 48), smooth: bool = False) -> None:
         super().__init__()
+        self.smooth = smooth
         first, second = channels
         self.head = conv(8 * (1 + CHANGES), first)
         self.encode = Block(first)
@@ -85,5 +97,6 @@ class ResolutionUNet(nn.Module):
         kept = self.encode(features)
         features = self.decode(kept + self.up(self.bottom(self.down(kept))))
         answer = unfold(self.tail(features)).float()
+        answer = without_alternation(answer) if self.smooth else answer
         trusted = (self.believed.float() + answer[:, 1:]) * further
         return trusted.sum(1, keepdim=True) + 0.25 * strength * answer[:, :1]

@@ -18,7 +18,7 @@ from DLReconLib.training.resolution import CUT, EMPTY, ResolutionBatch, Resoluti
 BEGIN = "mr-superres"  # whose weights the generator begins with
 CRITIC_RATE = 3e-4
 ADVERSARIAL = 0.1  # weights of the critic, and of the likeness of edges, in the generator's loss
-EDGES = 5.0
+EDGES = 20.0
 CELL = 8  # voxels of the cells whose edges are compared
 
 

@@ -18,7 +18,7 @@ from DLReconLib.networks.filling import fills
 from DLReconLib.training import Trainer
 from DLReconLib.training.patches import Array, PatchMaker, Source
 
-POOL = {"train": 1200, "validation": 40}  # examples made beforehand; the biharmonic fill takes its time
+POOL = {"train": 1800, "validation": 40}  # examples made beforehand; the biharmonic fill takes its time
 EMPTY = 0.01  # of the spread around the hole: an error that nobody sees
 ADVERSARIAL = 0.03  # weight of looking real beside that of being right
 

@@ -18,8 +18,8 @@ from DLReconLib.training.patches import Array, Source
 MAKERS: dict[str, str] = {
     "mr-artifacts": "DLReconLib.training.mr_artifacts:ArtifactMaker",
     "us-speckle": "DLReconLib.training.modalities:SpeckleMaker",
-    "pet-noise": "DLReconLib.training.modalities:PetMaker",
-    "micro-noise": "DLReconLib.training.modalities:MicroscopyMaker",
+    "pet-noise": "DLReconLib.training.guided:GuidedMaker",
+    "micro-noise": "DLReconLib.training.guided:GuidedMaker",
 }
 # (0.2 % of the range)^2: damage below it is not worth removing. A maker may have a `floor` of its own: with a low one,
 # slices without damage rule the gradients and nothing is learned of the others.

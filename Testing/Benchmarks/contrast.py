@@ -15,7 +15,6 @@ curves, applied to the image itself.
 
 import argparse
 import json
-import os
 import sys
 import time
 from dataclasses import replace
@@ -27,12 +26,12 @@ from scipy import ndimage
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
 
-from cases import ZOO, Array, check_role, crop  # noqa: E402
+from cases import ZOO, Array  # noqa: E402
+from harness import arguments, own_pixels, write_page  # noqa: E402
 from superres import REFERENCES  # noqa: E402
 
 from DLReconLib import reconstruct  # noqa: E402
 from DLReconLib.inference import Model  # noqa: E402
-from DLReconLib.io import read_volume  # noqa: E402
 from DLReconLib.models import find_card  # noqa: E402
 from DLReconLib.volume import Volume  # noqa: E402
 
@@ -188,7 +187,7 @@ def failure(record: dict, figures: Path, folder: Path, weights: str) -> dict[str
     return {"title": "Tissues that lie far apart already", "text": text, "picture": picture, "weights": weights}
 
 
-def write_cards(record: dict, figures: Path) -> None:
+def write_cards(record: dict, options: argparse.Namespace) -> None:
     """The means into the field "results" of each method's card, and the worst pair into "failures"."""
     for method in (m for m in METHODS if m != "curves alone"):
         path = ZOO / method / "card.json"
@@ -198,43 +197,24 @@ def write_cards(record: dict, figures: Path) -> None:
             text = {f: f"x{r[f]:.2f}" for f in RATIOS}
             values["results"][f"{r['modality']}, tissues"] = text | {"pairs": r["pairs"]}
         if values["sha256"]:
-            values["failures"] = [failure(record, figures, path.parent, values["sha256"])]
+            values["failures"] = [failure(record, options.out / "figures", path.parent, values["sha256"])]
         path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=os.environ.get("DLRECON_DATA"), help="folder of the images")
-    parser.add_argument("--out", type=Path, default=HERE, help="folder of contrast.md, contrast.json and figures/")
-    parser.add_argument("--quick", action="store_true", help="two images, a smoke test")
-    parser.add_argument("--cards", action="store_true", help="put the figures of an earlier run into the models' cards")
-    options = parser.parse_args()
-    store = options.out / "contrast.json"
-    if options.cards:
-        write_cards(json.loads(store.read_text(encoding="utf-8")), options.out / "figures")
-        return 0
-    if not options.data:
-        parser.error("where are the images? give --data FOLDER or set DLRECON_DATA")
-    record: dict = {"date": time.strftime("%Y-%m-%d"), "scores": [], "figures": []}
+def work(options: argparse.Namespace, record: dict) -> None:
     models = {m: loaded(m) for m in METHODS}
     for source in REFERENCES[:1] + REFERENCES[8:9] if options.quick else REFERENCES:
-        modality = source.path[:2].upper()
-        check_role(source.path, f"{modality.lower()}-denoise")
-        whole = replace(read_volume(Path(options.data) / source.path), modality=modality)
-        first, size = ([a * f for a, f in zip(part, source.average, strict=True)]
-                       for part in (source.first, source.size))  # fmt: skip
-        volume = crop(whole, tuple(first), tuple(size))
-        volume = volume.with_array(volume.array.astype(np.float32))
+        volume = own_pixels(source, options.data, "MODALITY-denoise")
         rows, outputs = measure(source.name, volume, models)
         record["scores"] += rows
         if source.name in SHOWN:
             record["figures"].append(draw(source.name, volume, outputs, options.out / "figures").name)
-    record["summary"] = summary(record["scores"])
-    options.out.mkdir(parents=True, exist_ok=True)
-    store.write_text(json.dumps(record, indent=1), encoding="utf-8")
-    (options.out / "contrast.md").write_text(as_markdown(record), encoding="utf-8")
-    print(as_markdown(record))
-    return 0
+
+
+def main() -> int:
+    parser = arguments(__doc__, "contrast")
+    parser.add_argument("--quick", action="store_true", help="two images, a smoke test")
+    return write_page(parser, "contrast", work, summary, as_markdown, write_cards)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ and its best weight. Metal and rings are put into the reference by the physics o
 
 import argparse
 import json
-import os
 import sys
 import time
 from collections.abc import Iterator
@@ -25,6 +24,7 @@ import numpy as np
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
 
 from cases import ZOO, Array, check_role, generator  # noqa: E402
+from harness import arguments, write_page  # noqa: E402
 from scipy import ndimage  # noqa: E402
 
 from DLReconLib import reconstruct  # noqa: E402
@@ -340,7 +340,7 @@ FAILURES = {  # what the model is known to do badly, each on one of the pictures
 }
 
 
-def write_cards(record: dict, figures: Path) -> None:
+def write_cards(record: dict, options: argparse.Namespace) -> None:
     """The means into the field "results" of each model's card, and into "failures" of ours what FAILURES names."""
     for name, method in CARDS.items():
         path = ZOO / name / "card.json"
@@ -361,43 +361,30 @@ def write_cards(record: dict, figures: Path) -> None:
                     if (r["image"], r["condition"]) == (image, condition)
                 }
                 picture = file_name(image, condition).replace("ct-artifacts-", "failure-")
-                (path.parent / picture).write_bytes((figures / file_name(image, condition)).read_bytes())
+                (path.parent / picture).write_bytes(
+                    (options.out / "figures" / file_name(image, condition)).read_bytes()
+                )
                 text = text.format(best=max(of.values()), **of)
                 card["failures"].append({"title": title, "text": text, "picture": picture, "weights": card["sha256"]})
         path.write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=os.environ.get("DLRECON_DATA"), help="folder of the images")
-    parser.add_argument("--out", type=Path, default=HERE, help="folder of ct_artifacts.md, .json and figures/")
-    parser.add_argument("--model", default=NAME, help="ours: a model of the zoo, or the folder of one")
-    parser.add_argument("--only", default="", help="measure this image alone, and keep the others of an earlier run")
-    parser.add_argument("--cards", action="store_true", help="put the figures of an earlier run into the models' cards")
-    options = parser.parse_args()
-    store = options.out / "ct_artifacts.json"
-    if options.cards:
-        write_cards(json.loads(store.read_text(encoding="utf-8")), options.out / "figures")
-        return 0
-    if not options.data:
-        parser.error("where are the images? give --data FOLDER or set DLRECON_DATA")
-    record: dict = {"scores": [], "figures": []}
-    if options.only and store.exists():
-        record = json.loads(store.read_text(encoding="utf-8"))
-        record["scores"] = [r for r in record["scores"] if r["image"] != options.only]
-    record["date"] = time.strftime("%Y-%m-%d")
+def work(options: argparse.Namespace, record: dict) -> None:
+    if options.only and options.earlier:
+        record["scores"] = [r for r in options.earlier["scores"] if r["image"] != options.only]
+        record["figures"] = options.earlier["figures"]
     for case in cases(Path(options.data), options.only):
         rows, outputs = measure(case, options.model)
         record["scores"] += rows
         if case.name in SHOWN and case.condition in PICTURES:
-            drawn = draw(case, outputs, rows, options.out / "figures").name
-            record["figures"] = sorted({*record["figures"], drawn})
-    record["summary"] = summary(record["scores"])
-    options.out.mkdir(parents=True, exist_ok=True)
-    store.write_text(json.dumps(record, indent=1), encoding="utf-8")
-    (options.out / "ct_artifacts.md").write_text(as_markdown(record), encoding="utf-8")
-    print(as_markdown(record))
-    return 0
+            record["figures"].append(draw(case, outputs, rows, options.out / "figures").name)
+
+
+def main() -> int:
+    parser = arguments(__doc__, "ct_artifacts")
+    parser.add_argument("--model", default=NAME, help="ours: a model of the zoo, or the folder of one")
+    parser.add_argument("--only", default="", help="measure this image alone, and keep the others of an earlier run")
+    return write_page(parser, "ct_artifacts", work, summary, as_markdown, write_cards)
 
 
 if __name__ == "__main__":

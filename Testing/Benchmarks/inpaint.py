@@ -12,11 +12,10 @@ nothing to be seen); what the untouched image has there stands beside it.
 
 import argparse
 import json
-import os
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,12 +23,12 @@ from scipy import ndimage
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
 
-from cases import ZOO, Array, check_role, crop, generator  # noqa: E402
+from cases import ZOO, Array, generator  # noqa: E402
+from harness import arguments, own_pixels, write_page  # noqa: E402
 from superres import REFERENCES  # noqa: E402
 
 from DLReconLib import reconstruct  # noqa: E402
 from DLReconLib.degradations.holes import KINDS, random_hole  # noqa: E402
-from DLReconLib.io import read_volume  # noqa: E402
 from DLReconLib.metrics import psnr, ssim  # noqa: E402
 from DLReconLib.models import list_cards  # noqa: E402
 from DLReconLib.volume import Volume  # noqa: E402
@@ -58,16 +57,8 @@ class Case:
 
 def cases(data: Path, quick: bool = False) -> Iterator[Case]:
     for source in [REFERENCES[0], REFERENCES[-1]] if quick else REFERENCES:
-        modality = source.path[:2].upper()
-        check_role(source.path, f"{modality.lower()}-denoise")
-        whole = replace(read_volume(data / source.path), modality=modality)
-        factors = source.average
-        first = tuple(f * n for f, n in zip(source.first, factors, strict=True))
-        room = tuple(f * n for f, n in zip(source.size, factors, strict=True))
-        size = tuple(min(a, b) for a, b in zip(room, SIZE, strict=True))
-        start = tuple(f + (r - s) // 2 for f, r, s in zip(first, room, size, strict=True))
-        volume = crop(whole, start, size)
-        volume = volume.with_array(volume.array.astype(np.float32))
+        volume = own_pixels(source, data, "MODALITY-denoise", SIZE)
+        modality, size = volume.modality, volume.array.shape
         spacing = volume.geometry.spacing
         peak = 2000.0 if modality == "CT" else float(np.percentile(volume.array, 99.9))
         for kind in KINDS:
@@ -223,7 +214,7 @@ def failure(record: dict, method: str, figures: Path, folder: Path, weights: str
     return {"title": "Large holes", "text": text, "picture": picture, "weights": weights}
 
 
-def write_cards(record: dict, figures: Path) -> None:
+def write_cards(record: dict, options: argparse.Namespace) -> None:
     """The means into the field "results" of each method's card, and the worst hole into "failures"."""
     for card in list_cards("inpaint"):
         path = ZOO / card.id / "card.json"
@@ -238,35 +229,22 @@ def write_cards(record: dict, figures: Path) -> None:
                 name = f"{line['modality']}, {NAMES[line['hole']]}"
                 values["results"][name] = {"inside the hole": text, "images": line["images"]}
         if values["sha256"]:
-            values["failures"] = [failure(record, card.id, figures, path.parent, values["sha256"])]
+            values["failures"] = [failure(record, card.id, options.out / "figures", path.parent, values["sha256"])]
         path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=os.environ.get("DLRECON_DATA"), help="folder of the images")
-    parser.add_argument("--out", type=Path, default=HERE, help="folder of inpaint.md, inpaint.json and figures/")
-    parser.add_argument("--quick", action="store_true", help="two images, a smoke test")
-    parser.add_argument("--cards", action="store_true", help="put the figures of an earlier run into the models' cards")
-    options = parser.parse_args()
-    store = options.out / "inpaint.json"
-    if options.cards:
-        write_cards(json.loads(store.read_text(encoding="utf-8")), options.out / "figures")
-        return 0
-    if not options.data:
-        parser.error("where are the images? give --data FOLDER or set DLRECON_DATA")
-    record: dict = {"date": time.strftime("%Y-%m-%d"), "scores": [], "figures": []}
+def work(options: argparse.Namespace, record: dict) -> None:
     for case in cases(Path(options.data), options.quick):
         rows, outputs = measure(case)
         record["scores"] += rows
         if case.image in SHOWN and case.kind in DRAWN:
             record["figures"].append(draw(case, outputs, rows, options.out / "figures").name)
-    record["summary"] = summary(record["scores"])
-    options.out.mkdir(parents=True, exist_ok=True)
-    store.write_text(json.dumps(record, indent=1), encoding="utf-8")
-    (options.out / "inpaint.md").write_text(as_markdown(record), encoding="utf-8")
-    print(as_markdown(record))
-    return 0
+
+
+def main() -> int:
+    parser = arguments(__doc__, "inpaint")
+    parser.add_argument("--quick", action="store_true", help="two images, a smoke test")
+    return write_page(parser, "inpaint", work, summary, as_markdown, write_cards)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ opened. --rivals PYTHON is an environment with dipy (requirements-rivals.txt); w
 
 import argparse
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -26,6 +25,7 @@ from scipy import fft, ndimage
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
 
 from cases import MR_SCANS, ZOO, Array, block_average, check_role, generator  # noqa: E402
+from harness import arguments, write_page  # noqa: E402
 
 from DLReconLib import reconstruct  # noqa: E402
 from DLReconLib.degradations import mr_artifacts as physics  # noqa: E402
@@ -272,7 +272,7 @@ def as_markdown(record: dict) -> str:
     return "\n".join(lines) + "\n"
 
 
-def write_cards(record: dict) -> None:
+def write_cards(record: dict, options: argparse.Namespace) -> None:
     """The means into the field "results" of the cards of all methods that have one."""
     names = {"ours, told": OURS, "gibbs-shifts": "classical/gibbs-shifts", "spike-filter": "classical/spike-filter"}
     for method, card_id in names.items():
@@ -303,33 +303,21 @@ def known_failure(record: dict, weights: str, folder: Path) -> dict[str, str]:
     return {"title": "The rim of a mask", "text": text, "picture": "failure-rim.png", "weights": weights}
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=os.environ.get("DLRECON_DATA"), help="folder of the images")
-    parser.add_argument("--out", type=Path, default=HERE, help="folder of the tables and of figures/")
-    parser.add_argument("--rivals", default="", help="Python of an environment with dipy")
-    parser.add_argument("--kinds", nargs="+", default=list(CONDITIONS), choices=CONDITIONS, help="only these")
-    parser.add_argument("--quick", action="store_true", help="two images, a smoke test")
-    parser.add_argument("--cards", action="store_true", help="put the figures of an earlier run into the models' cards")
-    options = parser.parse_args()
-    store = options.out / "mr_artifacts.json"
-    if options.cards:
-        write_cards(json.loads(store.read_text(encoding="utf-8")))
-        return 0
-    if not options.data:
-        parser.error("where are the images? give --data FOLDER or set DLRECON_DATA")
-    record: dict = {"date": time.strftime("%Y-%m-%d"), "scores": [], "figures": []}
+def work(options: argparse.Namespace, record: dict) -> None:
     drawn = ("zero-filled from 75 %", "own grid", "middle", "several")
     for case in cases(Path(options.data), options.kinds, options.quick):
         rows, outputs = measure(case, options.rivals)
         record["scores"] += rows
         if case.image in SHOWN and case.condition in drawn:
             record["figures"].append(draw(case, outputs, rows, options.out / "figures").name)
-    record["summary"] = summary(record["scores"])
-    store.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    (options.out / "mr_artifacts.md").write_text(as_markdown(record), encoding="utf-8")
-    print(as_markdown(record))
-    return 0
+
+
+def main() -> int:
+    parser = arguments(__doc__, "mr_artifacts")
+    parser.add_argument("--rivals", default="", help="Python of an environment with dipy")
+    parser.add_argument("--kinds", nargs="+", default=list(CONDITIONS), choices=CONDITIONS, help="only these")
+    parser.add_argument("--quick", action="store_true", help="two images, a smoke test")
+    return write_page(parser, "mr_artifacts", work, summary, as_markdown, write_cards)
 
 
 if __name__ == "__main__":

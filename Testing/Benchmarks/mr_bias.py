@@ -12,7 +12,6 @@ the scans bring along of their own counts against every method alike.
 
 import argparse
 import json
-import os
 import sys
 import time
 from pathlib import Path
@@ -24,6 +23,7 @@ from scipy import ndimage
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
 
 from cases import MR_SCANS, ZOO, Array, block_average, check_role, generator  # noqa: E402
+from harness import arguments, write_page  # noqa: E402
 
 from DLReconLib import reconstruct  # noqa: E402
 from DLReconLib.degradations.mr_artifacts import bias_field  # noqa: E402
@@ -145,12 +145,12 @@ def reference(data: Path, path: str, average: tuple[int, int, int]) -> tuple[Vol
     return volume, np.maximum(volume.array, 0).astype(np.float32)
 
 
-def write_cards(record: dict, data: Path) -> None:
+def write_cards(record: dict, options: argparse.Namespace) -> None:
     for model in METHODS.values():
         path = ZOO / model / "card.json"
         card = json.loads(path.read_text(encoding="utf-8"))
         if card["sha256"]:
-            card["failures"] = [failure(record, data, path.parent, card["sha256"])]
+            card["failures"] = [failure(record, Path(options.data), path.parent, card["sha256"])]
         card["results"] = {"script": "Testing/Benchmarks/mr_bias.py", "date": record["date"]}
         for line in record["summary"]:
             card["results"][f"{line['strength']} field"] = {
@@ -160,29 +160,17 @@ def write_cards(record: dict, data: Path) -> None:
         path.write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=os.environ.get("DLRECON_DATA"), help="folder of the images")
-    parser.add_argument("--out", type=Path, default=HERE, help="folder of mr_bias.md and mr_bias.json")
-    parser.add_argument("--quick", action="store_true", help="two images, a smoke test")
-    parser.add_argument("--cards", action="store_true", help="put the figures of an earlier run into the models' cards")
-    options = parser.parse_args()
-    store = options.out / "mr_bias.json"
-    if not options.data:
-        parser.error("where are the images? give --data FOLDER or set DLRECON_DATA")
-    if options.cards:
-        write_cards(json.loads(store.read_text(encoding="utf-8")), Path(options.data))
-        return 0
-    record: dict = {"date": time.strftime("%Y-%m-%d"), "scores": []}
+def work(options: argparse.Namespace, record: dict) -> None:
     for name, path, average in MR_SCANS[:: 4 if options.quick else 1]:
         volume, clean = reference(Path(options.data), path, average)
         for strength in STRENGTHS:
             record["scores"] += measure(name, strength, volume, clean)
-    record["summary"] = summary(record["scores"])
-    store.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    (options.out / "mr_bias.md").write_text(as_markdown(record), encoding="utf-8")
-    print(as_markdown(record))
-    return 0
+
+
+def main() -> int:
+    parser = arguments(__doc__, "mr_bias")
+    parser.add_argument("--quick", action="store_true", help="two images, a smoke test")
+    return write_page(parser, "mr_bias", work, summary, as_markdown, write_cards)
 
 
 if __name__ == "__main__":

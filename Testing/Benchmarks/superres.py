@@ -12,8 +12,6 @@ orthogonal stacks are fused (superres_fusion.py).
 """
 
 import argparse
-import json
-import os
 import sys
 import time
 from collections.abc import Iterator
@@ -25,6 +23,7 @@ import numpy as np
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
 
 from cases import Array, block_average, check_role, crop, generator  # noqa: E402
+from harness import arguments, write_page  # noqa: E402
 from superres_fusion import measure_fusion  # noqa: E402
 from superres_tables import as_markdown, summary, write_cards  # noqa: E402
 
@@ -206,40 +205,31 @@ def draw(case: Case, outputs: dict[str, Array], rows: list[dict], folder: Path) 
     return path
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=os.environ.get("DLRECON_DATA"), help="folder of the images")
-    parser.add_argument("--out", type=Path, default=HERE, help="folder of superres.md, superres.json and figures/")
-    parser.add_argument("--precision", default="auto", choices=("auto", "float32", "bfloat16"))
-    parser.add_argument("--quick", action="store_true", help="a few cases, a smoke test")
-    parser.add_argument("--only", default="", help="images whose name holds this; the others are kept from before")
-    parser.add_argument("--cards", action="store_true", help="put the figures of an earlier run into the models' cards")
-    options = parser.parse_args()
-    store = options.out / "superres.json"
-    if options.cards:
-        write_cards(json.loads(store.read_text(encoding="utf-8")), options.out / "figures", SHOWN)
-        return 0
-    if not options.data:
-        parser.error("where are the images? give --data FOLDER or set DLRECON_DATA")
-    record: dict = {"scores": [], "figures": [], "fusion": []}
-    if options.only:
-        record = json.loads(store.read_text(encoding="utf-8"))
-        record["scores"] = [r for r in record["scores"] if options.only not in r["image"]]
+def work(options: argparse.Namespace, record: dict) -> None:
+    if options.only and options.earlier:
+        record |= {name: options.earlier[name] for name in ("figures", "fusion")}
+        record["scores"] = [r for r in options.earlier["scores"] if options.only not in r["image"]]
     else:
         record["fusion"] = measure_fusion(Path(options.data), options.quick)
-    record["date"] = time.strftime("%Y-%m-%d")
     for case in cases(Path(options.data), options.quick, options.only):
         rows, outputs = measure(case, options.precision)
         record["scores"] += rows
         if case.image in SHOWN and case.condition in DRAWN:
-            name = draw(case, outputs, rows, options.out / "figures").name
-            record["figures"] = sorted({*record["figures"], name})
-    record["summary"] = summary(record["scores"])
-    options.out.mkdir(parents=True, exist_ok=True)
-    store.write_text(json.dumps(record, indent=1), encoding="utf-8")
-    (options.out / "superres.md").write_text(as_markdown(record), encoding="utf-8")
-    print(as_markdown(record))
-    return 0
+            record["figures"].append(draw(case, outputs, rows, options.out / "figures").name)
+
+
+def into_cards(record: dict, options: argparse.Namespace) -> None:
+    write_cards(record, options.out / "figures", SHOWN)
+
+
+def main() -> int:
+    parser = arguments(__doc__, "superres")
+    parser.add_argument("--precision", default="auto", choices=("auto", "float32", "bfloat16"))
+    parser.add_argument("--quick", action="store_true", help="a few cases, a smoke test")
+    parser.add_argument("--only", default="", help="images whose name holds this; the others are kept from before")
+    return write_page(
+        parser, "superres", work, summary, as_markdown, lambda r, o: write_cards(r, o.out / "figures", SHOWN)
+    )
 
 
 if __name__ == "__main__":

@@ -16,10 +16,8 @@ The filters of scikit-image may choose the better of two sets of scales for each
 
 import argparse
 import json
-import os
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,13 +25,13 @@ from scipy import interpolate, spatial
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
 
-from cases import ZOO, Array, check_role, crop, generator  # noqa: E402
+from cases import ZOO, Array, generator  # noqa: E402
 from contrast import CALM, box_of, deviation  # noqa: E402
+from harness import arguments, own_pixels, write_page  # noqa: E402
 from superres import REFERENCES  # noqa: E402
 
 from DLReconLib import reconstruct  # noqa: E402
 from DLReconLib.inference import Model  # noqa: E402
-from DLReconLib.io import read_volume  # noqa: E402
 from DLReconLib.models import find_card  # noqa: E402
 from DLReconLib.training.vessels import average_precision  # noqa: E402
 from DLReconLib.volume import Volume  # noqa: E402
@@ -232,7 +230,7 @@ def failure(record: dict, figures: Path, folder: Path, weights: str) -> dict[str
             "weights": weights}  # fmt: skip
 
 
-def write_cards(record: dict, figures: Path) -> None:
+def write_cards(record: dict, options: argparse.Namespace) -> None:
     """The means into the field "results" of each of our cards, and the worst image into "failures"."""
     for method in OURS:
         path = ZOO / method / "card.json"
@@ -246,48 +244,28 @@ def write_cards(record: dict, figures: Path) -> None:
                 "images": r["images"]
             }
         if values["sha256"]:
-            values["failures"] = [failure(record, figures, path.parent, values["sha256"])]
+            values["failures"] = [failure(record, options.out / "figures", path.parent, values["sha256"])]
         path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=os.environ.get("DLRECON_DATA"), help="folder of the images")
-    parser.add_argument("--out", type=Path, default=HERE, help="folder of vessels.md, vessels.json and figures/")
-    parser.add_argument("--quick", action="store_true", help="two images, a smoke test")
-    parser.add_argument("--cards", action="store_true", help="put the figures of an earlier run into the models' cards")
-    parser.add_argument("--model", default="vessels", help="a card of other weights to measure")
-    options = parser.parse_args()
-    store = options.out / "vessels.json"
-    if options.cards:
-        write_cards(json.loads(store.read_text(encoding="utf-8")), options.out / "figures")
-        return 0
-    if not options.data:
-        parser.error("where are the images? give --data FOLDER or set DLRECON_DATA")
-    record: dict = {"date": time.strftime("%Y-%m-%d"), "scores": [], "figures": []}
+def work(options: argparse.Namespace, record: dict) -> None:
     cards = {m: find_card(options.model if m == "vessels" else m) for m in OURS}
     models = {m: Model(card, "cpu", "float32") for m, card in cards.items()}
     for source in REFERENCES:
         if source.name not in (SHOWN if options.quick else IMAGES):
             continue
-        modality = source.path[:2].upper()
-        check_role(source.path, "vessels")
-        whole = replace(read_volume(Path(options.data) / source.path), modality=modality)
-        first, size = ([a * f for a, f in zip(part, source.average, strict=True)]
-                       for part in (source.first, source.size))  # fmt: skip
-        first = [a + max(n - most, 0) // 2 for a, n, most in zip(first, size, LARGEST, strict=True)]
-        volume = crop(whole, tuple(first), tuple(min(n, most) for n, most in zip(size, LARGEST, strict=True)))
-        volume = volume.with_array(volume.array.astype(np.float32))
+        volume = own_pixels(source, options.data, "vessels", LARGEST)
         rows, maps = measure(source.name, volume, models)
         record["scores"] += rows
         if source.name in SHOWN:
             record["figures"].append(draw(source.name, volume, maps, options.out / "figures").name)
-    record["summary"] = summary(record["scores"])
-    options.out.mkdir(parents=True, exist_ok=True)
-    store.write_text(json.dumps(record, indent=1), encoding="utf-8")
-    (options.out / "vessels.md").write_text(as_markdown(record), encoding="utf-8")
-    print(as_markdown(record))
-    return 0
+
+
+def main() -> int:
+    parser = arguments(__doc__, "vessels")
+    parser.add_argument("--quick", action="store_true", help="two images, a smoke test")
+    parser.add_argument("--model", default="vessels", help="a card of other weights to measure")
+    return write_page(parser, "vessels", work, summary, as_markdown, write_cards)
 
 
 if __name__ == "__main__":
