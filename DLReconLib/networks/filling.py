@@ -11,6 +11,7 @@ from scipy import ndimage, sparse
 from scipy.sparse.linalg import LinearOperator, cg
 
 from DLReconLib.networks.context import Context
+from DLReconLib.networks.slice_fit import fitted
 
 Array = np.ndarray
 Watch = Callable[[], None]
@@ -100,10 +101,13 @@ def splined(image: Array, hole: Array, value: Array) -> Array:
 
 
 def three_lines(image: Array, hole: Array, spacing: tuple[float, float, float]) -> list[Lines]:
-    """Curved lines along k, j, i; those along k are splines where no more than THIN slices are missing."""
+    """Curved lines along k, j, i; those along k are splines where no more than THIN slices are missing, and what
+    slice_fit.fitted() gives where that can be."""
     lines = [along(image, hole, axis, s / min(spacing), True) for axis, s in enumerate(spacing)]
     short = lines[0].trust * (spacing[0] / min(spacing)) > 1 / (THIN + 1.5)
     value = np.where(short, splined(image, hole, lines[0].value), lines[0].value)
+    for k, slice_ in fitted(image, hole).items():
+        value[k] = np.where(short[k], slice_, value[k])
     return [replace(lines[0], value=value.astype(np.float32)), *lines[1:]]
 
 
@@ -240,13 +244,15 @@ def median_fill(image: Array, context: Context, radius: int = 2) -> Array:
     return output
 
 
-def between_slices(image: Array, context: Context, order: int = 1) -> Array:
+def between_slices(image: Array, context: Context, order: int = 1, fit: bool = False) -> Array:
     """Along the slice axis (the first one) alone: straight lines between the next known voxels (order 1), or natural
-    cubic splines through all known ones (order 3), see splined(). What lies beyond the
-    last known voxel gets its value; a column without any is filled by biharmonic()."""
+    cubic splines through all known ones (order 3), see splined(); if wanted, slice_fit.fitted() where that can be. What
+    lies beyond the last known voxel gets its value; a column without any is filled by biharmonic()."""
     hole = hole_of(image, context)
     output = np.where(hole, along(image, hole, 0).value, image).astype(np.float32)
     output = splined(image, hole, output) if order == 3 else output
+    for k, slice_ in fitted(image, hole).items() if fit else ():
+        output[k] = slice_
     without = hole.all(0)
     if without.any():
         rest = hole & without

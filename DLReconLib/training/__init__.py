@@ -5,11 +5,10 @@ follow from (seed, rank, step) alone, so that an interrupted run that is resumed
 """
 
 import csv
-import hashlib
 import json
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
@@ -25,6 +24,7 @@ from DLReconLib.training.losses import Batch, denoising_loss, estimation_loss
 from DLReconLib.training.muon import make_optimizers
 from DLReconLib.training.patches import PatchMaker, Source, load_sources
 from DLReconLib.training.plans import Plan
+from DLReconLib.training.results import plot_log, write_model
 from DLReconLib.training.reuse import ReadyBatches
 
 # What learns by a plan's degradation; "module:class", so that no task imports another.
@@ -91,11 +91,26 @@ class Trainer:
         loaded = {
             r: load_sources(self.split, r, self.plan.modality, data, work, noise) for r in ("train", "validation")
         }
-        self.makers = {r: self.make_patches(s) for r, s in loaded.items()}
+        self.makers: dict[str, Any] = {}
+        for self.role, sources in loaded.items():
+            self.makers[self.role] = self.make_patches(sources)
 
     def make_patches(self, sources: list[Source]) -> Any:
-        """What draws the training pairs."""
+        """What draws the pairs of self.role, "train" or "validation"."""
         return PatchMaker(sources, self.plan.degradation, self.plan.patch)
+
+    def kept_pool(self, most: int, make: Callable[[np.random.Generator, int], np.ndarray]) -> np.ndarray:
+        """At most `most` examples of self.role, made by make(rng, number) once and kept in the work folder; as many as
+        the steps of the plan can use, and the same for the same plan. An array (number, ...) on disk."""
+        path = self.work / f"pool-{self.role}-{self.plan.seed}-{self.rank}.npy"
+        if not path.exists():
+            seed, train = [self.plan.seed, self.rank], self.role == "train"
+            count = min(most, 8 * self.plan.total * self.plan.batch)
+            pool = np.stack([make(np.random.default_rng([*seed, n, train]), n) for n in range(count)])
+            temporary = path.with_suffix(f".{os.getpid()}.part.npy")
+            np.save(temporary, pool)
+            temporary.replace(path)
+        return np.load(path, mmap_mode="r")
 
     def batch(self, role: str, number: int, size: int, level: float | None = None) -> Batch:
         seed = [self.plan.seed, self.rank, number, role == "train"]
@@ -303,43 +318,3 @@ def train_by_plan(
     if trainer.world > 1:
         distributed.destroy_process_group()
     return work
-
-
-def write_model(trainer: Trainer, template: Path) -> None:
-    """Weights and card into the work folder, each whole or not at all."""
-    from safetensors.torch import save_file
-
-    weights = trainer.work / "weights.safetensors"
-    temporary = weights.with_suffix(".part")
-    save_file({k: v.detach().float().cpu().contiguous() for k, v in trainer.averaged.items()}, temporary)
-    temporary.replace(weights)
-    card = json.loads(template.read_text())
-    images = trainer.split["images"]
-    used = {role: sorted({e["subject"] for e in images if e["role"] == role}) for role in ("train", "validation")}
-    named = [f"{e['path']} ({e['licence']})" for e in images if e["role"] == "train"]
-    card["network"], card["arguments"] = trainer.plan.network, trainer.plan.arguments
-    card["weights"], card["sha256"] = weights.name, hashlib.sha256(weights.read_bytes()).hexdigest()
-    card["training"] = used | {"images": named, "split": trainer.plan.split, "steps": trainer.step}
-    card["training"] |= {"degradation": trainer.plan.degradation, "seconds": round(trainer.seconds)}
-    temporary = trainer.work / "card.part"
-    temporary.write_text(json.dumps(card, indent=2) + "\n")
-    temporary.replace(trainer.work / "card.json")
-
-
-def plot_log(work: Path) -> None:
-    """log.csv as log.png: training loss and the first figure of validation over the steps."""
-    from matplotlib.figure import Figure
-
-    with (work / "log.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    steps = [int(r["step"]) for r in rows]
-    figure = Figure(figsize=(7, 5), layout="constrained")
-    axes = figure.subplots(2, 1, sharex=True)
-    first = list(rows[0])[4]
-    names = {"loss": "training loss", first: first.replace("_", " ")}
-    for axis, (name, title) in zip(axes, names.items(), strict=True):
-        axis.plot(steps, [float(r[name]) for r in rows])
-        axis.set_ylabel(title)
-        axis.grid(True, alpha=0.3)
-    axes[1].set_xlabel("step")
-    figure.savefig(work / "log.png", dpi=100)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.torch import load_file
+from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 
@@ -22,22 +23,29 @@ from DLReconLib.training.restoration import RestorationBatch, RestorationPair, R
 
 KINDS = ("streak", "ring", "metal")
 AT_ONCE = 4  # slices of one image that are degraded together
-COUNTS = {"streak": 20, "ring": 12, "metal": 8}  # degraded slices for every source
+COUNTS = {"streak": 60, "ring": 12, "metal": 8}  # degraded slices for every source
 SIDE = 256
 UNIT = 4000  # stored as int16
 LEAST, MOST = -1.0, 8.0  # what can be stored
-VERSIONS = {"streak": 3, "ring": 1, "metal": 2}  # of the physics: others are made anew
+VERSIONS = {"streak": 4, "ring": 2, "metal": 3}  # of the physics: others are made anew
+NOISY, NOISE = 0.5, (0.004, 0.06)  # share of slices that get noise, and its standard deviation
 FAINT = 0.004  # standard deviation that is not called an artifact: 4 HU
 
 
 def draw_slices(source: Source, rng: np.random.Generator) -> Array:
-    """AT_ONCE slices with enough body in them, turned alike, not larger than SIDE; (N, j, i)."""
+    """AT_ONCE slices with enough body in them, turned alike, not larger than SIDE; (N, j, i). Half of the groups get
+    more noise than the scan had, which is no artifact and has to stay."""
     body = [k for k, s in enumerate(source.image) if np.mean(s > 0.5) > 0.1]
     chosen = source.image[rng.choice(body, AT_ONCE, replace=len(body) < AT_ONCE)]
     lowest = [max(0, (n - SIDE) // 2) for n in chosen.shape[1:]]
     chosen = chosen[:, lowest[0] : lowest[0] + SIDE, lowest[1] : lowest[1] + SIDE]
     chosen = np.rot90(chosen, int(rng.integers(4)), (1, 2))
-    return np.ascontiguousarray(chosen[:, :, :: rng.choice([-1, 1])], np.float32)
+    chosen = np.ascontiguousarray(chosen[:, :, :: rng.choice([-1, 1])], np.float32)
+    if rng.random() < NOISY:
+        width = rng.uniform(0, 1.2)
+        noise = ndimage.gaussian_filter(rng.standard_normal(chosen.shape), (0, width, width))
+        chosen = chosen + (log_uniform(rng, *NOISE) / noise.std() * noise).astype(np.float32)
+    return chosen
 
 
 def with_streaks(slices: Array, rng: np.random.Generator) -> tuple[Array, Array, Array]:
@@ -115,7 +123,7 @@ class CtArtifactMaker:
         """kind: number of the artifact; by default any, or none in a fifth of the pairs. What is faint is drawn
         seldom, and mended when it is asked for, but not to be named."""
         whole = kind is None and rng.random() < 0.2
-        kind = int(rng.choice(len(KINDS), p=[0.5, 0.2, 0.3])) if kind is None else kind
+        kind = int(rng.choice(len(KINDS), p=[0.6, 0.15, 0.25])) if kind is None else kind
         stored, sizes = self.slices[KINDS[kind]]
         for _ in range(4):
             cut = self._cut(stored, sizes, int(rng.integers(len(stored))), rng, KINDS[kind] == "metal")

@@ -4,7 +4,6 @@ First the error inside the holes alone ("inpainting"), then, from those weights,
 it ("inpainting-gan": Isola et al., CVPR 2017, section 3.2; least squares, Mao et al., ICCV 2017).
 """
 
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -73,24 +72,13 @@ class InpaintingTrainer(Trainer):
     figures = ("validation_psnr_gain_db", *(f"gain_{kind}_db" for kind in KINDS))
 
     def make_patches(self, sources: list[Source]) -> list[Example]:
-        """The pool of a role, made once and kept in the work folder. Its random numbers follow from the seed of the
-        plan."""
-        role = "train" if not hasattr(self, "pooled") else "validation"
-        self.pooled = True
-        path = self.work / f"pool-{role}-{self.plan.seed}-{self.rank}.npy"
-        if path.exists():
-            return [Example(e[:-1], e[-1]) for e in np.load(path, mmap_mode="r")]
         maker, kinds = ExampleMaker(sources, self.plan.patch), list(KINDS)
-        count = min(POOL[role], 8 * self.plan.total * self.plan.batch)
-        given = [None] * count if role == "train" else [kinds[n % len(kinds)] for n in range(count)]
-        pool = [
-            maker.make(np.random.default_rng([self.plan.seed, self.rank, n, role == "train"]), kind)
-            for n, kind in enumerate(given)
-        ]
-        temporary = path.with_suffix(f".{os.getpid()}.part.npy")
-        np.save(temporary, np.stack([np.concatenate([e.channels, e.truth[None]]) for e in pool]))
-        temporary.replace(path)
-        return pool
+
+        def make(rng: np.random.Generator, number: int) -> Array:
+            e = maker.make(rng, None if self.role == "train" else kinds[number % len(kinds)])
+            return np.concatenate([e.channels, e.truth[None]])
+
+        return [Example(e[:-1], e[-1]) for e in self.kept_pool(POOL[self.role], make)]
 
     def stack(self, chosen: list[Example]) -> tuple[Tensor, Tensor]:
         """(N, 8, D, H, W) and the truth (N, 1, D, H, W), float32."""

@@ -4,7 +4,6 @@ Real images hold vessels of their own, which nobody has marked: where the classi
 as it was, the answer counts neither for nor against.
 """
 
-import os
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -122,22 +121,13 @@ class VesselTrainer(Trainer):
     figures = ("validation_average_precision", "classical_average_precision")
 
     def make_patches(self, sources: list[Source]) -> list[Example]:
-        """The pool of a role, made once and kept in the work folder. Its random numbers follow from the seed of the
-        plan."""
-        role = "train" if not hasattr(self, "pooled") else "validation"
-        self.pooled = True
-        path = self.work / f"pool-{role}-{self.plan.seed}-{self.rank}.npy"
-        if not path.exists():
-            maker = ExampleMaker(sources, self.plan.patch)
-            count = min(POOL[role], 8 * self.plan.total * self.plan.batch)
-            pool = [
-                maker.make(np.random.default_rng([self.plan.seed, self.rank, n, role == "train"]), role != "train")
-                for n in range(count)
-            ]
-            temporary = path.with_suffix(f".{os.getpid()}.part.npy")
-            np.save(temporary, np.stack([np.stack([e.seen, e.truth, e.counts, e.rival]) for e in pool]))
-            temporary.replace(path)
-        return [Example(*e) for e in np.load(path, mmap_mode="r")]
+        maker = ExampleMaker(sources, self.plan.patch)
+
+        def make(rng: np.random.Generator, number: int) -> Array:
+            e = maker.make(rng, self.role != "train")
+            return np.stack([e.seen, e.truth, e.counts, e.rival])
+
+        return [Example(*e) for e in self.kept_pool(POOL[self.role], make)]
 
     def stack(self, chosen: list[Example]) -> list[Tensor]:
         """seen, truth and counts, each (N, 1, D, H, W) float32."""

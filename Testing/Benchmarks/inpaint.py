@@ -36,7 +36,7 @@ from DLReconLib.volume import Volume  # noqa: E402
 HERE = Path(__file__).parent
 LEARNED = tuple(c.id for c in list_cards("inpaint") if c.learned)
 PLAIN = ("classical/blend", "classical/biharmonic", "classical/median-fill")
-BETWEEN = ("classical/slice-linear", "classical/slice-spline")
+BETWEEN = ("classical/slice-linear", "classical/slice-spline", "classical/slice-fit")
 SIZE = (28, 64, 64)
 SHOWN = ("Colin27 T1", "STS_001 thigh T1", "CT head phantom")
 DRAWN = ("blob", "slices", "half")

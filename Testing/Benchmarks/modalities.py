@@ -42,8 +42,8 @@ CASES = {"us": us_cases, "pet": pet_cases, "micro": micro_cases}
 MODELS = {"us": "us-speckle", "pet": "pet-denoise", "micro": "micro-denoise", "series": "classical/mppca"}
 NEIGHBOURS = {
     "us": ("median", "nlm", "curvature", "lee", "srad"),
-    "pet": ("median", "nlm", "tv", "gaussian"),
-    "micro": ("median", "nlm", "tv", "gaussian"),
+    "pet": ("median", "nlm", "tv", "gaussian", "cosine"),
+    "micro": ("median", "nlm", "tv", "gaussian", "cosine"),
 }
 KNOWN = {
     "us": (

@@ -55,7 +55,7 @@ ALLOWED = {
     "mrml": {"volume"},
     "help": set(),
     "tomography": set(),
-    "networks": {"resolution", "tomography"},
+    "networks": {"pieces", "resolution", "tomography"},
     "degradations": {"tomography"},
     "metrics": set(),
     "models": {"shelves"},

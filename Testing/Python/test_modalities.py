@@ -200,10 +200,13 @@ def test_uptake_is_kept() -> None:
 @pytest.mark.skipif(not (ZOO / "micro-denoise").is_dir(), reason="the model is not there")
 def test_colours_of_a_slide_do_not_shift() -> None:
     pytest.importorskip("torch", reason="learned models need torch")
-    rng = np.random.default_rng(4)
-    clean = np.stack([structures.micrograph((64, 64), rng) * s for s in (0.9, 0.6, 0.8)], -1)
-    noisy = np.stack([counting.poisson_gaussian(clean[..., n], 40, 0.03, 0, rng) for n in range(3)], -1)
-    volume = Volume((255 * noisy[None]).astype(np.float32), Geometry())
-    after = reconstruct(volume, model="micro-denoise", modality="SM").volume.array[0] / 255
-    np.testing.assert_allclose(after.mean((0, 1)), noisy.mean((0, 1)), atol=0.004)
-    assert np.abs(after - clean).mean() < 0.6 * np.abs(noisy - clean).mean()
+    better = []
+    for seed in range(4, 10):
+        rng = np.random.default_rng(seed)
+        clean = np.stack([structures.micrograph((64, 64), rng) * s for s in (0.9, 0.6, 0.8)], -1)
+        noisy = np.stack([counting.poisson_gaussian(clean[..., n], 40, 0.03, 0, rng) for n in range(3)], -1)
+        volume = Volume((255 * noisy[None]).astype(np.float32), Geometry())
+        after = reconstruct(volume, model="micro-denoise", modality="SM").volume.array[0] / 255
+        np.testing.assert_allclose(after.mean((0, 1)), noisy.mean((0, 1)), atol=0.004)
+        better.append(np.abs(after - clean).mean((0, 1)) / np.abs(noisy - clean).mean((0, 1)))
+    assert np.exp(np.log(better).mean()) < 0.6
