@@ -39,13 +39,20 @@ def fitted(image: Array, hole: Array) -> dict[int, Array]:
                 rows.append(np.mean(parts, 0))
         return np.stack(rows).astype(np.float64)
 
+    def like(k: int) -> tuple[list[int], list[int]]:
+        """Steps to known neighbours of a slice on both sides, as far as enough others have them, and these others."""
+        for reach in range(REACH, 0, -1):
+            steps = [s for s in range(-reach, reach + 1) if 0 <= k + s < len(image) and known[k + s]]
+            both = any(s < 0 for s in steps) and any(s > 0 for s in steps)
+            alike = [n for n in np.flatnonzero(known) if all(0 <= n + s < len(image) and known[n + s] for s in steps)]
+            if both and len(alike) >= LEAST:
+                return steps, alike
+        return [], []
+
     answers = {}
     for k in missing:
-        steps = [s for s in range(-REACH, REACH + 1) if 0 <= k + s < len(image) and known[k + s]]
-        if not (any(s < 0 for s in steps) and any(s > 0 for s in steps)):
-            continue
-        alike = [n for n in np.flatnonzero(known) if all(0 <= n + s < len(image) and known[n + s] for s in steps)]
-        if len(alike) < LEAST:
+        steps, alike = like(k)
+        if not alike:
             continue
         alike = sorted(alike, key=lambda n: abs(n - k))[:16]
         every = max(1, len(alike) * image[0].size // PIXELS)
