@@ -50,7 +50,17 @@ KNOWN = {
         "Faint lines as narrow as the speckle are lost",
         "Where speckle breaks a faint line into grains, the grains go, and the line with them or in parts.",
         ("drawn tissue 2", "coarse speckle"),
-    )
+    ),
+    "pet": (
+        "The outline of a hot place is moved by strong noise",
+        "What the noise broke off or added to a hot place stays so, and faint warm places are lost.",
+        ("drawn body 2", "noise 40 %"),
+    ),
+    "micro": (
+        "Fine structure as weak as the noise is smoothed",
+        "Chromatin and fibres that the noise hides come back as soft patches.",
+        ("colon, stained", "dim"),
+    ),
 }
 JUDGED = 5  # of a series every fifth frame is compared
 WIDTHS = (0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.3, 1.7, 2.2, 3.0)

@@ -3,7 +3,8 @@ what --adapt is worth, which begins with a trained model: on MR and CT, and of m
 
   python Testing/Benchmarks/self_supervised.py --data DATA [--steps N]   writes self_supervised.md and .json
   python Testing/Benchmarks/self_supervised.py --rivals PYTHON           an environment with dipy; else without it
-  python Testing/Benchmarks/self_supervised.py --adapted                 only the models adapted; the rest is kept
+  python Testing/Benchmarks/self_supervised.py --only adapted            only the models adapted; the rest is kept
+  python Testing/Benchmarks/self_supervised.py --only dipy               only non-local means of dipy; the rest is kept
   python Testing/Benchmarks/self_supervised.py --cards                   the figures of an earlier run into the cards
 
 Microscopy: crops of real images count as the truth, white or Poisson noise is put on them. CT: the simulated doses of
@@ -94,14 +95,17 @@ def best_nlm(case: Case) -> tuple[Array, dict]:
 
 def best_of_dipy(case: Case, worker: Worker) -> tuple[Array, float, dict]:
     """The same of dipy's: classic and blockwise, three levels about the true one."""
-    noisy, found = case.volume.array, []
-    sigma = float((noisy - case.reference)[case.mask].std())
+    lowest, found = case.volume.array.min(), []
+    noisy = case.volume.array - lowest  # what is negative it takes for air
+    sigma = float((case.volume.array - case.reference)[case.mask].std())
     started = time.perf_counter()
     for method, reach in (("classic", 2), ("classic", 5), ("blockwise", 2)):
         for factor in (0.8, 1.0, 1.25):
             settings = {"method": method, "patch_radius": 1, "block_radius": reach, "rician": False}
             answer, _ = worker.run("nlmeans", settings | {"sigma": factor * sigma}, noisy)
-            found.append((psnr(answer, case.reference, case.peak, case.mask), answer, settings | {"factor": factor}))
+            answer = answer + lowest
+            setting = {"kind": method, "distance": reach, "factor": factor}
+            found.append((psnr(answer, case.reference, case.peak, case.mask), answer, setting))
     _, answer, setting = max(found, key=lambda f: f[0])
     return answer, time.perf_counter() - started, setting
 
@@ -118,15 +122,17 @@ def measure(case: Case, options: argparse.Namespace, worker: Worker | None) -> l
 
     row("input", case.volume.array, 0.0, {})
     works: dict[str, tuple[str, dict]] = {}
-    if case.modality != "MR" and not options.adapted:
+    if case.modality != "MR" and worker and options.only != "adapted":
+        try:
+            row(DIPY, *best_of_dipy(case, worker))
+        except RuntimeError as error:  # it wants more than a slice
+            print(f"{case.name}: {error}", flush=True)
+    if options.only == "dipy":
+        return rows
+    if case.modality != "MR" and not options.only:
         started = time.perf_counter()
         answer, setting = best_nlm(case)
         row("best non-local means", answer, time.perf_counter() - started, setting)
-        if worker:
-            try:
-                row(DIPY, *best_of_dipy(case, worker))
-            except RuntimeError as error:  # it wants more than a slice
-                print(f"{case.name}: {error}", flush=True)
         works = {m: (m, learning if m == "self-supervised" else {}) for m in OURS}
     model = ADAPTED[case.modality]
     works |= {model: (model, {}), f"{model}, adapted": (model, {"adapt": True, **learning})}
@@ -186,7 +192,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=HERE)
     parser.add_argument("--steps", type=int, default=0, help="of learning; 0: what the budget allows")
     parser.add_argument("--budget", type=float, default=60.0)
-    parser.add_argument("--adapted", action="store_true", help="only models adapted to the image")
+    parser.add_argument("--only", default="", choices=("adapted", "dipy"), help="this alone; the rest is kept")
     parser.add_argument("--rivals", type=Path, help="interpreter of an environment with dipy")
     parser.add_argument("--cards", action="store_true")
     options = parser.parse_args()
@@ -211,9 +217,9 @@ def main() -> int:
 
 
 def kept(rows: list[dict], options: argparse.Namespace) -> list[dict]:
-    """With --adapted, what an earlier run measured and this one did not."""
+    """With --only, what an earlier run measured and this one did not."""
     store, new = options.out / "self_supervised.json", {(r["case"], r["method"]) for r in rows}
-    if not (options.adapted and store.exists()):
+    if not (options.only and store.exists()):
         return []
     return [r for r in json.loads(store.read_text(encoding="utf-8"))["scores"] if (r["case"], r["method"]) not in new]
 

@@ -1,12 +1,14 @@
 """What the tests share: phantoms and a network that changes nothing."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy import ndimage
 
+from DLReconLib.degradations.counting import pet_noise
 from DLReconLib.models import ModelCard, list_cards
 from DLReconLib.volume import Geometry, Volume
 
@@ -29,14 +31,21 @@ def phantom(shape: tuple[int, int, int] = (20, 45, 38)) -> np.ndarray:
     return (image * (1 + 0.05 * j)).astype(np.float32)
 
 
+WARM = 300.0  # what the phantom takes up everywhere as a PET volume: in air there are no counts, and no noise
+
+
 def noisy_phantom(modality: str, level: float = 40.0, shape: tuple[int, int, int] = (20, 45, 38)) -> Volume:
-    """A magnitude image with Rician noise for MR (and in general), HU with correlated noise for CT."""
+    """A magnitude image with Rician noise for MR (and in general), HU with correlated noise for CT, filtered counts for
+    PET."""
     rng = np.random.default_rng(7)
     clean = phantom(shape)
     if modality == "CT":
         noise = ndimage.gaussian_filter(rng.normal(0, 1, shape), (0, 0.6, 0.6))  # as a soft kernel correlates it
         hu = clean - 1000 + level * noise / noise.std()
         return Volume(hu.astype(np.float32), oblique(), "CT")
+    if modality == "PT":
+        coarse = replace(oblique(), spacing=(4.1, 4.1, 3.3))
+        return Volume(pet_noise(clean + WARM, coarse.spacing[::-1], rng, level / 200), coarse, "PT")
     noise = rng.normal(0, level, (2, *shape))
     return Volume(np.hypot(clean + noise[0], noise[1]).astype(np.float32), oblique(), modality)
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import noisy_phantom, phantom
+from conftest import WARM, noisy_phantom, phantom
 from scipy import ndimage
 
 import DLReconLib
@@ -74,7 +74,7 @@ def on_grid(result: Result, array: np.ndarray) -> np.ndarray:
 
 
 def image_for(card: ModelCard) -> Volume:
-    return noisy_phantom("CT" if "CT" in card.modalities else "MR")
+    return noisy_phantom(next((m for m in ("CT", "PT") if m in card.modalities), "MR"))
 
 
 def test_grid_unit_and_type(model: Model) -> None:
@@ -121,7 +121,7 @@ def test_noise_goes_down(model: Model) -> None:
     if model.card.task != "denoise":
         pytest.skip("is not made to remove noise")
     volume = image_for(model.card)
-    truth = phantom() - (1000 if volume.modality == "CT" else 0)
+    truth = phantom() + {"CT": -1000, "PT": WARM}.get(volume.modality, 0)
     after = reconstruct(volume, loaded=model).volume.array
     error = {name: (image - truth) for name, image in (("before", volume.array), ("after", after))}
     assert error["after"][MATERIAL].std() < 0.75 * error["before"][MATERIAL].std()
