@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 
@@ -24,6 +25,10 @@ LOOKING, GUESSING = 0.2, 0.6  # shares of the time
 # Views for each pixel of the longer side up to which the network mends streaks; on whole slices of the validation
 # subjects it did better than its first guess below, and worse with more views.
 FEW = 0.45
+# The network changes streaks' first guess by no more than this many times what that took away around the pixel: where
+# no streak was, thin structures stay. On validation slices it cost nothing on average.
+MOST = 5.0
+AROUND = 9  # pixels
 
 
 def few_views(slice_: Array) -> bool:
@@ -86,7 +91,11 @@ class CtArtifactUNet(SliceUNet):
             mended = np.array([kind not in self.guessed and (kind != "streak" or few_views(s)) for s in image[now]])
             output[now] = guess
             if mended.any():
-                output[now[mended]] = self._mend(guess[mended], image[now[mended]], kind)
+                better = self._mend(guess[mended], image[now[mended]], kind)
+                if kind == "streak":
+                    taken = ndimage.uniform_filter(np.abs(image[now[mended]] - guess[mended]), (0, AROUND, AROUND))
+                    better = np.clip(better, guess[mended] - MOST * taken, guess[mended] + MOST * taken)
+                output[now[mended]] = better
         output[metal] = image[metal]
         return output
 
