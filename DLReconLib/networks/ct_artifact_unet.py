@@ -4,9 +4,6 @@ The network gets the guess and the slice as it was, so that it can see where the
 Zhang & Yu, IEEE TMI 37, 2018, section II.B; for streaks after Jin et al., IEEE TIP 26, 2017).
 """
 
-from collections.abc import Sequence
-from typing import Any
-
 import numpy as np
 import torch
 from scipy import ndimage
@@ -38,16 +35,7 @@ def few_views(slice_: Array) -> bool:
 
 
 class CtArtifactUNet(SliceUNet):
-    """A SliceUNet of two inputs, see there; images are relative to water: HU / 1000 + 1.
-
-    Args:
-        guessed: kinds where the network did not learn to do better than the first guess, which is the answer then.
-        arguments: of SliceUNet.
-    """
-
-    def __init__(self, guessed: Sequence[str] = (), **arguments: Any) -> None:
-        super().__init__(**arguments)
-        self.guessed = tuple(guessed)
+    """A SliceUNet of two inputs, see there; images are relative to water: HU / 1000 + 1."""
 
     def restore(self, image: Array, context: Context) -> Array:
         """The mended image; (k, j, i) float32. With context.artifact "auto" the slices are first looked through for
@@ -88,22 +76,23 @@ class CtArtifactUNet(SliceUNet):
                 guess = np.stack([smooth_streaks(s) for s in guess])
             elif kind == "ring":
                 guess = np.stack([s - ring_pattern(s, centre) for s in guess])
-            mended = np.array([kind not in self.guessed and (kind != "streak" or few_views(s)) for s in image[now]])
             output[now] = guess
-            if mended.any():
-                better = self._mend(guess[mended], image[now[mended]], kind)
-                if kind == "streak":
-                    taken = ndimage.uniform_filter(np.abs(image[now[mended]] - guess[mended]), (0, AROUND, AROUND))
-                    better = np.clip(better, guess[mended] - MOST * taken, guess[mended] + MOST * taken)
-                output[now[mended]] = better
+            mended = [kind != "streak" or few_views(s) for s in image[now]]
+            if any(mended):
+                output[now[mended]] = self._mend(guess[mended], image[now[mended]], kind)
         output[metal] = image[metal]
         return output
 
     def _mend(self, guess: Array, image: Array, kind: str) -> Array:
+        """What the network makes of first guesses; of streaks within MOST times what they took away."""
         x, cut = self._channels(guess, image)
         number = torch.full((len(x),), self.kinds.index(kind), device=x.device)
         residual, _ = self(x, functional.one_hot(number, len(self.kinds)).float())
-        return guess - residual[:, 0][cut].cpu().numpy()
+        change = -residual[:, 0][cut].cpu().numpy()
+        if kind == "streak":
+            most = MOST * ndimage.uniform_filter(np.abs(image - guess), (0, AROUND, AROUND))
+            change = np.clip(change, -most, most)
+        return guess + change
 
     def _channels(self, guess: Array, image: Array) -> tuple[Tensor, tuple[slice, ...]]:
         first, cut = self._tensor(guess)
