@@ -142,6 +142,11 @@ class ModelCard:
         return bool(self.weights)
 
     @property
+    def adversarial(self) -> bool:
+        """Whether it was trained to look real, too: such a model is used only where it is asked for by name."""
+        return str(self.training.get("degradation", "")).endswith("-gan")
+
+    @property
     def shipped(self) -> bool:
         """Whether it came with DLRecon; others are used only where they are asked for by name."""
         return ZOO.resolve() in self.folder.resolve().parents

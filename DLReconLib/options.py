@@ -93,7 +93,7 @@ def choose_model(options: Options, modality: str, why: str) -> tuple[ModelCard, 
             raise ValueError(f"model {card.id} does not remove {options.artifact}; wanted auto or one of: "
                              f"{', '.join(card.artifacts)}; or another model")  # fmt: skip
         return card, "asked for"
-    cards = [c for c in list_cards(options.task) if c.shipped]
+    cards = [c for c in list_cards(options.task) if c.shipped and not c.adversarial]
     if options.artifact != "auto":
         cards = [c for c in cards if options.artifact in c.artifacts]
     elif options.task == "artifact-reduction":  # who knows most artifacts can tell best which it is

@@ -60,15 +60,18 @@ class FillUNet(nn.Module):
     Args:
         channels: features at 1/2, 1/4, 1/8, ... of the resolution: it begins with a step from space to depth.
         bottom: residual blocks at the lowest resolution.
+        texture: it gets one channel more, white noise in the hole, to make a texture of: what one voxel of a texture is
+            cannot be known, what it looks like can (the latent z of Goodfellow et al., NeurIPS 2014).
 
     D, H, W are multiples of `multiple`.
     """
 
-    def __init__(self, channels: Sequence[int] = (32, 48, 64), bottom: int = 1) -> None:
+    def __init__(self, channels: Sequence[int] = (32, 48, 64), bottom: int = 1, texture: bool = False) -> None:
         super().__init__()
+        self.texture = texture
         steps = list(itertools.pairwise(channels))
         self.multiple = 2 ** len(channels)
-        self.head = conv(8 * CHANNELS, channels[0])
+        self.head = conv(8 * (CHANNELS + texture), channels[0])
         self.encode = nn.ModuleList(Block(c) for c in channels[:-1])
         self.down = nn.ModuleList(conv(a, b, 2, 2) for a, b in steps)
         self.bottom = nn.Sequential(*(Block(channels[-1]) for _ in range(bottom)))
@@ -79,8 +82,8 @@ class FillUNet(nn.Module):
         nn.init.zeros_(self.tail.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: (N, 8, D, H, W), see Fills.channels. Returns (N, 1, D, H, W) float32 in their unit: the fill inside the
-        hole, the image outside."""
+        """x: (N, 8, D, H, W), see Fills.channels, or with_noise(). Returns (N, 1, D, H, W) float32 in their unit: the
+        fill inside the hole, the image outside."""
         features = through_levels(self, self.head(fold(x.to(self.head.weight.dtype))))
         found = unfold(self.tail(features).float())
         x = x.float()
@@ -113,12 +116,13 @@ class FillUNet(nn.Module):
         answer = np.full([s.stop - s.start for s in inside], part.middle, np.float32)
         if part.unit == 0:
             return answer
+        channels = with_noise(part.channels, np.random.default_rng(0)) if self.texture else part.channels
         for core in tiles(inside):
             outer = tuple(
                 slice(max(c.start - HALO, 0), min(c.stop + HALO, n))
-                for c, n in zip(core, part.channels.shape[1:], strict=True)
+                for c, n in zip(core, channels.shape[1:], strict=True)
             )
-            piece = part.channels[(slice(None), *outer)]
+            piece = channels[(slice(None), *outer)]
             pad = [(0, 0), *((0, -n % self.multiple) for n in piece.shape[1:])]
             x = torch.from_numpy(np.pad(piece, pad, mode="symmetric")).to(self.head.weight.device)
             found = self(x[None])[0, 0].cpu().numpy()
@@ -126,6 +130,12 @@ class FillUNet(nn.Module):
             place = tuple(slice(c.start - s.start, c.stop - s.start) for c, s in zip(core, inside, strict=True))
             answer[place] = found[cut] * np.float32(part.unit) + np.float32(part.middle)
         return answer
+
+
+def with_noise(channels: Array, rng: np.random.Generator) -> Array:
+    """(8, k, j, i) and as the ninth channel standard normal noise inside the hole, float32."""
+    noise = rng.standard_normal(channels.shape[1:], np.float32) * channels[4]
+    return np.concatenate([channels.astype(np.float32), noise[None]])
 
 
 def tiles(box: tuple[slice, ...]) -> Iterator[tuple[slice, ...]]:

@@ -10,16 +10,20 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from DLReconLib.degradations import remap_contrast
 from DLReconLib.degradations.holes import KINDS, random_hole
+from DLReconLib.networks.fill_unet import with_noise
 from DLReconLib.networks.filling import fills
 from DLReconLib.training import Trainer
 from DLReconLib.training.patches import Array, PatchMaker, Source
 
 POOL = {"train": 1800, "validation": 40}  # examples made beforehand; the biharmonic fill takes its time
 EMPTY = 0.01  # of the spread around the hole: an error that nobody sees
-ADVERSARIAL = 0.03  # weight of looking real beside that of being right
+ADVERSARIAL = 0.1  # weights of looking real and of steps as large as the truth's, beside that of being right
+TEXTURE = 1.0
+FLAT = 0.02  # of the spread around the hole: steps that nobody sees
 
 
 @dataclass(frozen=True)
@@ -81,8 +85,11 @@ class InpaintingTrainer(Trainer):
         return [Example(e[:-1], e[-1]) for e in self.kept_pool(POOL[self.role], make)]
 
     def stack(self, chosen: list[Example]) -> tuple[Tensor, Tensor]:
-        """(N, 8, D, H, W) and the truth (N, 1, D, H, W), float32."""
-        arrays = np.stack([e.channels for e in chosen]), np.stack([e.truth for e in chosen])[:, None]
+        """(N, 8 or 9, D, H, W) and the truth (N, 1, D, H, W), float32."""
+        rng = np.random.default_rng([self.plan.seed, self.rank, self.step, 6])
+        texture = getattr(self.network, "texture", False)
+        channels = [with_noise(e.channels, rng) if texture else e.channels for e in chosen]
+        arrays = np.stack(channels), np.stack([e.truth for e in chosen])[:, None]
         channels, truth = (torch.from_numpy(a.astype(np.float32)).to(self.device) for a in arrays)
         return channels, truth
 
@@ -115,7 +122,10 @@ class InpaintingTrainer(Trainer):
 
 class AdversarialTrainer(InpaintingTrainer):
     """From the weights of plan.start on, the same loss plus ADVERSARIAL times that of a discriminator of patches which
-    sees image and hole."""
+    sees image and hole, and TEXTURE times how much larger or smaller the steps of neighbours in the hole are than those
+    of the truth."""
+
+    figures = (*InpaintingTrainer.figures, "texture_ratio")
 
     def __init__(self, plan_path: Path, data: Path, work: Path, device: str = "auto") -> None:
         from monai.losses import PatchAdversarialLoss
@@ -123,7 +133,10 @@ class AdversarialTrainer(InpaintingTrainer):
         from safetensors.torch import load_file
 
         super().__init__(plan_path, data, work, device)
-        self.network.load_state_dict(load_file(Path(plan_path).parent / self.plan.start))
+        begin, head = load_file(Path(plan_path).parent / self.plan.start), self.network.head.weight
+        missing = head.shape[1] - begin["head.weight"].shape[1]  # the noise has no part in it yet
+        begin["head.weight"] = functional.pad(begin["head.weight"], [0, 0, 0, 0, 0, 0, 0, missing])
+        self.network.load_state_dict(begin)
         self.averaged = {k: v.clone() for k, v in self.network.state_dict().items()}
         self.critic = PatchDiscriminator(3, 16, 2, num_layers_d=2, norm="INSTANCE").to(self.device)
         self.verdict = PatchAdversarialLoss(criterion="least_squares")
@@ -136,6 +149,7 @@ class AdversarialTrainer(InpaintingTrainer):
             found = self.parallel(channels)
             seen = self.critic(torch.cat([found, hole], 1))[-1]
         loss = relative_error(found, channels, truth) + ADVERSARIAL * self.verdict(seen.float(), True, False)
+        loss = loss + TEXTURE * texture_ratio(found, truth, hole).log().abs().mean()
         self.descend(loss)
         with self.autocast():
             real = self.critic(torch.cat([truth, hole], 1))[-1].float()
@@ -145,6 +159,17 @@ class AdversarialTrainer(InpaintingTrainer):
         apart.backward()
         self.critic_optimizer.step()
         return float(loss.detach())
+
+    @torch.no_grad()
+    def measure(self) -> tuple[float, ...]:
+        """As InpaintingTrainer; then the geometric mean of texture_ratio()."""
+        pool, ratios = self.makers["validation"], []
+        for start in range(0, len(pool), 5):
+            channels, truth = self.stack(pool[start : start + 5])
+            with self.autocast():
+                found = self.network(channels)
+            ratios.append(texture_ratio(found, truth, channels[:, 4:5]).log())
+        return (*super().measure(), float(torch.cat(ratios).mean().exp()))
 
     def save_checkpoint(self) -> None:
         super().save_checkpoint()
@@ -166,3 +191,16 @@ def relative_error(found: Tensor, channels: Tensor, truth: Tensor) -> Tensor:
     count = hole.sum((1, 2, 3, 4))
     left, before = ((hole * (x - truth)).abs().sum((1, 2, 3, 4)) / count for x in (found, channels[:, :1]))
     return ((left + EMPTY) / (before + EMPTY)).log().mean()
+
+
+def texture_ratio(found: Tensor, truth: Tensor, hole: Tensor) -> Tensor:
+    """(N,) mean absolute step between neighbours of the hole, divided by that of the truth."""
+    steps = []
+    for image in (found.float(), truth):
+        total, count = 0.0, 0.0
+        for axis in (2, 3, 4):
+            inside = hole.narrow(axis, 1, hole.shape[axis] - 1) * hole.narrow(axis, 0, hole.shape[axis] - 1)
+            total = total + (inside * image.diff(dim=axis).abs()).sum((1, 2, 3, 4))
+            count = count + inside.sum((1, 2, 3, 4))
+        steps.append(total / (count + 1) + FLAT)
+    return steps[0] / steps[1]

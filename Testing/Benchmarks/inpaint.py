@@ -7,7 +7,8 @@
 DATA (or the environment variable DLRECON_DATA) is the folder of images that the split files of the models name; only
 images whose role is "test" are opened. A hole is cut into each and filled; PSNR and SSIM count inside the hole alone.
 Seam: mean step of neighbouring voxels across the border of the hole, relative to that of neighbours on its outside (1:
-nothing to be seen); what the untouched image has there stands beside it.
+nothing to be seen); what the untouched image has there stands beside it. Texture: mean step of neighbours inside the
+hole, relative to that of the untouched image (1: as lively as the truth, below: smoother).
 """
 
 import argparse
@@ -93,6 +94,16 @@ def seam(image: Array, reference: Array, hole: Array) -> tuple[float, float]:
     return across / beside, was / beside
 
 
+def texture(image: Array, reference: Array, hole: Array) -> float:
+    """Mean step between neighbours of the hole in the slices, relative to the untouched image's."""
+    sums = [0.0, 0.0]
+    for axis in (1, 2):
+        inside = np.logical_and(*(np.take(hole, range(a, hole.shape[axis] - 1 + a), axis) for a in (0, 1)))
+        for number, part in enumerate((image, reference)):
+            sums[number] += float(np.abs(np.diff(part.astype(np.float64), axis=axis))[inside].sum())
+    return sums[0] / max(sums[1], 1e-9)
+
+
 def measure(case: Case) -> tuple[list[dict], dict[str, Array]]:
     rows, outputs = [], {}
     mask = case.volume.with_array(case.hole.astype(np.uint8))
@@ -106,7 +117,7 @@ def measure(case: Case) -> tuple[list[dict], dict[str, Array]]:
             "image": case.image, "hole": case.kind, "modality": case.modality, "method": method,
             "voxels": int(case.hole.sum()), "psnr": psnr(output, case.volume.array, case.peak, case.hole),
             "ssim": ssim(output, case.volume.array, case.peak, case.hole), "seam": found, "seam_before": was,
-            "seconds": seconds,
+            "texture": texture(output, case.volume.array, case.hole), "seconds": seconds,
         })  # fmt: skip
     print(f"{time.strftime('%H:%M:%S')} {case.image}, {NAMES[case.kind]}: "
           + ", ".join(f"{r['method']} {r['psnr']:.2f} / {r['ssim']:.3f}" for r in rows), flush=True)  # fmt: skip
@@ -167,7 +178,7 @@ def summary(rows: list[dict]) -> list[dict]:
         images = list(dict.fromkeys(r["image"] for r in mine))
         of = {(r["image"], r["method"]): r for r in mine}
         used = [m for m in methods(kind) if (images[0], m) in of]
-        names = ("psnr", "ssim", "seam", "seam_before", "seconds")
+        names = ("psnr", "ssim", "seam", "seam_before", "texture", "seconds")
         means = {m: {f: float(np.mean([of[i, m][f] for i in images])) for f in names} for m in used}
         better = {}
         for ours in (m for m in used if m in LEARNED):
@@ -180,16 +191,17 @@ def summary(rows: list[dict]) -> list[dict]:
 
 def as_markdown(record: dict) -> str:
     lines = ["# Inpainting", "",
-             "PSNR (dB) / SSIM inside the hole; seam as in inpaint.py (in brackets that of the untouched image). Gain:",
-             "above the best classical method of each image, in dB, mean and least.", ""]  # fmt: skip
-    lines += ["| | images | method | PSNR / SSIM | seam | gain | least |", "|---" * 7 + "|"]
+             "PSNR (dB) / SSIM inside the hole; seam and texture as in inpaint.py (in brackets the seam of the",
+             "untouched image). Gain: above the best classical method of each image, in dB, mean and least.", ""]  # fmt: skip
+    lines += ["| | images | method | PSNR / SSIM | seam | texture | gain | least |", "|---" * 8 + "|"]
     for line in record["summary"]:
         for method, mean in line["means"].items():
             better = line["better"].get(method)
             gains = f"{better['gain']:+.2f} | {better['least']:+.2f}" if better else "|"
             lines.append(
                 f"| {line['modality']} {NAMES[line['hole']]} | {line['images']} | {method} | {mean['psnr']:.2f} / "
-                f"{mean['ssim']:.3f} | {mean['seam']:.2f} ({mean['seam_before']:.2f}) | {gains} |"
+                f"{mean['ssim']:.3f} | {mean['seam']:.2f} ({mean['seam_before']:.2f}) | {mean['texture']:.2f} | "
+                f"{gains} |"
             )
     lines += ["", "## Every case", "", "| image | hole | method | PSNR / SSIM | seam | s |", "|---" * 6 + "|"]
     for r in record["scores"]:
@@ -226,6 +238,7 @@ def write_cards(record: dict, options: argparse.Namespace) -> None:
             mean = line["means"].get(card.id)
             if mean:
                 text = f"{mean['psnr']:.2f} dB, SSIM {mean['ssim']:.3f}, seam {mean['seam']:.2f}"
+                text += f", texture {mean['texture']:.2f}"
                 name = f"{line['modality']}, {NAMES[line['hole']]}"
                 values["results"][name] = {"inside the hole": text, "images": line["images"]}
         if values["sha256"]:

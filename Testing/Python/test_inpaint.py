@@ -107,6 +107,19 @@ def test_command_line_writes_the_label(tmp_path: Path, volume: Volume) -> None:
     assert main([*words, "--mask", str(hole)]) == 2  # the label would be replaced
 
 
+def test_what_was_trained_to_look_real_is_never_chosen_by_itself(volume: Volume) -> None:
+    """The fill that is nearer to the truth is taken, unless the other one is asked for by name."""
+    mask = volume.with_array(hole_at(volume.array.shape))
+    assert any(c.adversarial for c in list_cards("inpaint"))
+    chosen = reconstruct(volume, task="inpaint", mask=mask).provenance["model"]["id"]
+    assert chosen == "classical/blend"
+    pytest.importorskip("torch", reason="the network is an nn.Module")
+    named = reconstruct(volume, task="inpaint", mask=mask, model="inpaint-gan")
+    again = reconstruct(volume, task="inpaint", mask=mask, model="inpaint-gan")
+    assert named.provenance["trust"]["light"] != "green"
+    assert np.array_equal(named.volume.array, again.volume.array), "the noise it makes a texture of is always the same"
+
+
 def test_a_batch_says_that_it_has_no_masks(tmp_path: Path, volume: Volume, capsys: pytest.CaptureFixture) -> None:
     write_volume(volume, tmp_path / "in.nrrd")
     assert main(["batch", str(tmp_path), str(tmp_path / "out"), "--task", "inpaint"]) == 2
