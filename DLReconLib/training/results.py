@@ -10,13 +10,19 @@ if TYPE_CHECKING:
     from DLReconLib.training import Trainer
 
 
+LARGEST = 8_000_000  # bytes of a weight file; a larger one is kept in half precision
+
+
 def write_model(trainer: "Trainer", template: Path) -> None:
     """Weights and card into the work folder, each whole or not at all."""
     from safetensors.torch import save_file
 
     weights = trainer.work / "weights.safetensors"
     temporary = weights.with_suffix(".part")
-    save_file({k: v.detach().float().cpu().contiguous() for k, v in trainer.averaged.items()}, temporary)
+    values = {k: v.detach().float().cpu().contiguous() for k, v in trainer.averaged.items()}
+    if sum(4 * v.numel() for v in values.values()) > LARGEST:
+        values = {k: v.half() for k, v in values.items()}
+    save_file(values, temporary)
     temporary.replace(weights)
     card = json.loads(template.read_text())
     images = trainer.split["images"]

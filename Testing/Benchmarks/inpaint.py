@@ -192,7 +192,7 @@ def summary(rows: list[dict]) -> list[dict]:
 def as_markdown(record: dict) -> str:
     lines = ["# Inpainting", "",
              "PSNR (dB) / SSIM inside the hole; seam and texture as in inpaint.py (in brackets the seam of the",
-             "untouched image). Gain: above the best classical method of each image, in dB, mean and least.", ""]  # fmt: skip
+             "untouched image). Gain: dB above the best classical method of an image, mean and least.", ""]  # fmt: skip
     lines += ["| | images | method | PSNR / SSIM | seam | texture | gain | least |", "|---" * 8 + "|"]
     for line in record["summary"]:
         for method, mean in line["means"].items():
