@@ -112,3 +112,13 @@ def choose_model(options: Options, modality: str, why: str) -> tuple[ModelCard, 
     usual = {"denoise": "classical/nlm", "super-resolution": "classical/spline", "inpaint": "classical/blend"}
     fallback = find_card(usual[options.task]) if options.task in usual else cards[-1]
     return fallback, f"no model is made for modality {modality or 'unknown'} ({why}): a classical method"
+
+
+def further_models(options: Options, modality: str, card: ModelCard) -> list[ModelCard]:
+    """Who may look next where `card` was chosen by itself and found no artifact: learned models of the modality that
+    know others, who knows most first."""
+    if options.task != "artifact-reduction" or (options.model, options.artifact) != ("auto", "auto"):
+        return []
+    others = [c for c in list_cards(options.task) if c.shipped and c.learned and modality in c.modalities]
+    others = [c for c in others if not set(c.artifacts) <= set(card.artifacts)]
+    return sorted(others, key=lambda c: (-len(c.artifacts), ARTIFACTS.index(c.artifacts[0])))

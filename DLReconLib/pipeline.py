@@ -19,7 +19,7 @@ from DLReconLib.inference import Execution, Model, run_model
 from DLReconLib.inputs import advise, check_input, recognise
 from DLReconLib.models import ModelCard
 from DLReconLib.networks.context import Context
-from DLReconLib.options import Options, choose_model
+from DLReconLib.options import Options, choose_model, further_models
 from DLReconLib.progress import Progress, silent
 from DLReconLib.quality import quality
 from DLReconLib.resolution import Enlargement
@@ -85,11 +85,13 @@ def reconstruct(
     notes: dict[str, Any] = {}
     lifts = []
     passes = PASSES if chosen.uncertainty else 1
+    others = [] if loaded else further_models(chosen, modality, card)  # who is asked where this one finds nothing
+    share = 1 / (1 + len(others))
     for number, plane in enumerate(planes):
 
         def answer(plane: Array, which: int = 0, number: int = number) -> tuple[Array, float, float]:
             def part(fraction: float, text: str) -> None:
-                progress((number + (which + fraction) / passes) / len(planes), text)
+                progress((number + (which + fraction) / passes) / len(planes) * share, text)
 
             if finer:
                 return enlarge(plane, finer, model, execution, chosen.strength, part)
@@ -103,6 +105,17 @@ def reconstruct(
         if chosen.uncertainty:
             again = partial(lambda answer, flipped, which: answer(flipped, which)[0], answer)
             deviations.append(deviation(volume, plane, output, noise, card, chosen.strength, mask, again))
+    if others and notes.get("artifact") == "none":
+        looked = notes.setdefault("looked_for", list(card.artifacts))
+        for number, other in enumerate(others, 1):
+            asked = options | {"model": other.id, "modality": modality}
+            rest = partial(lambda number, f, t: progress((number + f) * share, t), number)
+            found = reconstruct(volume, mask=mask, progress=rest, load=load, **asked)
+            looked += other.artifacts
+            if found.provenance["found"]["artifact"] != "none":
+                found.provenance["found"]["looked_for"] = looked
+                found.provenance["seconds"]["total"] = time.perf_counter() - started
+                return found
     if any(lifts):
         notes["lift"] = lifts[0] if volume.array.ndim == 3 else lifts
     array = outputs[0] if volume.array.ndim == 3 else np.stack(outputs, axis=3)

@@ -11,6 +11,7 @@ from typing import Any
 NETWORKS = {
     "noise-unet": "DLReconLib.networks.noise_unet:NoiseUNet",
     "slice-unet": "DLReconLib.networks.slice_unet:SliceUNet",
+    "motion-unet": "DLReconLib.networks.motion_unet:MotionUNet",
     "kspace-unet": "DLReconLib.networks.kspace_unet:KspaceUNet",
     "bias-net": "DLReconLib.networks.bias_net:BiasNet",
     "guided-unet": "DLReconLib.networks.guided_unet:GuidedUNet",

@@ -18,6 +18,7 @@ COARSE_MM = 4.0
 LATTICE = 8  # coarse voxels between the coefficients
 MOST = 1.5  # |log b| is below it
 AIR = 0.08  # of the 99th percentile: darker voxels are not looked at
+WEAK = 1.6  # ratio of the ends of a field that is found in even images, too
 PASSES = 2  # the second looks at what the first has left
 
 
@@ -101,7 +102,8 @@ class BiasNet(nn.Module):
         return MOST * torch.tanh(self.tail(features)[:, 0].float() / MOST)
 
     def restore(self, image: np.ndarray, context: Context) -> np.ndarray:
-        """(k, j, i) float32 without its bias field; the mean over the tissue is kept. Notes the range of the field."""
+        """(k, j, i) float32 without its bias field; the mean over the tissue is kept. Notes the range of the field.
+        With context.artifact "auto" an image whose field is weak stays as it is: such is found in even ones, too."""
         factors = [min(n, max(1, round(COARSE_MM / s))) for n, s in zip(image.shape, context.spacing, strict=True)]
         coarse = reduce(np.maximum(image, 0), factors)
         weight = self.head.weight
@@ -110,6 +112,7 @@ class BiasNet(nn.Module):
             context.progress(0.1 + 0.3 * number, "bias field")
             seen, inside = look(coarse * np.exp(-log))
             if not inside.any() or coarse[inside].std() < 1e-4 * coarse[inside].mean():
+                context.notes["artifact"] = "none"
                 return image
             found = self(torch.from_numpy(seen)[None].to(weight.device, weight.dtype))[0].cpu()
             total = found if total is None else total + found
@@ -117,6 +120,10 @@ class BiasNet(nn.Module):
         shift = float(log[inside].mean())
         low, high = np.percentile(log[inside] - shift, [1, 99])
         context.notes |= {"field_from": round(float(np.exp(low)), 3), "field_to": round(float(np.exp(high)), 3)}
+        if context.artifact == "auto":
+            context.notes["artifact"] = "bias" if high - low > np.log(WEAK) else "none"
+            if high - low <= np.log(WEAK):
+                return image
         field = self._expanded(total - shift, image.shape, factors)
         output = image / np.exp(field)
         ratio = coarse[inside].mean() / (coarse * np.exp(shift - log))[inside].mean()

@@ -32,7 +32,7 @@ TRAINERS = {
     "mr-resolution": "DLReconLib.training.resolution:ResolutionTrainer",
     "ct-resolution": "DLReconLib.training.resolution:ResolutionTrainer",
     "mr-resolution-gan": "DLReconLib.training.adversarial:AdversarialTrainer",
-    "mr-artifacts": "DLReconLib.training.restoration:RestorationTrainer",
+    "mr-motion": "DLReconLib.training.motion:MotionTrainer",
     "mr-bias": "DLReconLib.training.bias:BiasTrainer",
     "ct-artifacts": "DLReconLib.training.ct_artifacts:CtArtifactTrainer",
     "contrast": "DLReconLib.training.contrast:ContrastTrainer",
@@ -70,12 +70,14 @@ class Trainer:
         if not self.shrinkage and any(part == "denoiser" for part, *_ in self.plan.further):
             raise ValueError(f"plan {self.plan.id}: a stage of the denoiser is for networks that begin with shrinkage; "
                              f"wanted the stage all, network {self.plan.network}")  # fmt: skip
-        for value in self.shrinkage:  # learned alone, before the rest: the wrapper of several processes must not wait
+        # Learned alone, in stages of their own: the wrapper of several processes must not wait for these.
+        alone = [*self.shrinkage, *getattr(self.network, "following", nn.Identity()).parameters()]
+        for value in alone:
             value.requires_grad_(False)
         self.parallel = self.network
         if self.world > 1:  # buffers never change
             self.parallel = nn.parallel.DistributedDataParallel(network, broadcast_buffers=False)
-        for value in self.shrinkage:
+        for value in alone:
             value.requires_grad_(True)
         self.averaged = {k: v.clone() for k, v in self.network.state_dict().items()}
         self.optimizers = make_optimizers(self.network, self.plan.adam_rate, self.plan.muon_rate)

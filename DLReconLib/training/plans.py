@@ -19,8 +19,9 @@ class Plan:
         for the rest, warm up over `warmup` steps and fall linearly to a hundredth over the last `decay` part of them.
     estimator_steps: further steps of the noise estimator alone.
     further: stages after these, each [part, steps, rate]: "estimator", of the estimator alone; "all", of all but the
-        thresholds; "denoiser", of all but estimator and thresholds, which is faster. The learning rates fall from
-        `rate` times the full ones to 0. May be missing in the file.
+        thresholds; "denoiser", of all but estimator and thresholds, which is faster; "lines", of the network of
+        MotionUNet that follows. The learning rates fall from `rate` times the full ones to 0. May be missing in the
+        file.
     average: decay of the exponential moving average of the weights, which is what is saved.
     precision: "bfloat16" or "float32".
     every: steps between two validations and checkpoints.

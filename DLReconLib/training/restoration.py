@@ -16,7 +16,6 @@ from DLReconLib.training.patches import Array, Source
 # What draws the pairs of a degradation: "module:class", called with (sources, degradation, patch) like PatchMaker,
 # with draw(rng, kind) -> RestorationPair; kind is None or the number of the artifact that is wanted.
 MAKERS: dict[str, str] = {
-    "mr-artifacts": "DLReconLib.training.mr_artifacts:ArtifactMaker",
     "us-speckle": "DLReconLib.training.modalities:SpeckleMaker",
     "pet-noise": "DLReconLib.training.guided:GuidedMaker",
     "micro-noise": "DLReconLib.training.guided:GuidedMaker",
@@ -65,8 +64,9 @@ class RestorationBatch:
 
 
 class RestorationTrainer(Trainer):
-    """Loss: mean over the slices of log(MSE / MSE before), which is the PSNR gain up to sign and scale, and for a
-    network with kinds the cross-entropy of its second head."""
+    """Loss: mean over the slices of log(MSE / MSE before), which is the PSNR gain up to sign and scale, or, where the
+    maker has `share_left`, of MSE / MSE before: its gradient does not vanish where next to nothing can be gained. And
+    for a network with kinds the cross-entropy of its second head."""
 
     figures: Sequence[str] = ("validation_psnr_gain_db", "share_named_right")
 
@@ -100,7 +100,10 @@ class RestorationTrainer(Trainer):
             residual, logits = self.parallel(self.shown(batch, told), self.conditions(batch, told, rng))
         left, before = batch.errors(residual)
         floor = getattr(self.makers["train"], "floor", EMPTY)
-        gain = ((left + floor) / (before + floor)).log()
+        if getattr(self.makers["train"], "share_left", False):
+            gain = left / (before + floor)
+        else:
+            gain = ((left + floor) / (before + floor)).log()
         if logits is not None and bool(told.any()):  # restore() never removes what it has not named before
             gain = gain[told]
         loss = gain.mean()

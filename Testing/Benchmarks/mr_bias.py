@@ -52,6 +52,11 @@ def known_field(shape: tuple[int, ...], size: float, rng: np.random.Generator) -
     return np.exp(log * (size / log.std())).astype(np.float32)
 
 
+def evened(volume: Volume, model: str) -> Array:
+    options = {"task": "artifact-reduction", "artifact": "bias", "model": model}
+    return reconstruct(volume, judge=False, device="cpu", **options).volume.array
+
+
 def measure(name: str, strength: str, volume: Volume, clean: Array) -> list[dict]:
     field = known_field(clean.shape, STRENGTHS[strength], generator(name, strength))
     inside, tissue = clean > 0.1 * np.percentile(clean, 99), one_tissue(clean)
@@ -61,7 +66,7 @@ def measure(name: str, strength: str, volume: Volume, clean: Array) -> list[dict
     for method, model in {"input": "", **METHODS}.items():
         started, output = time.process_time(), broken.array
         if model:
-            output = reconstruct(broken, task="artifact-reduction", model=model, judge=False, device="cpu").volume.array
+            output = evened(broken, model)
         seconds = time.process_time() - started
         found = np.log(np.maximum(broken.array[inside], 1e-6) / np.maximum(output[inside], 1e-6))
         values = output[tissue]
@@ -123,8 +128,7 @@ def failure(record: dict, data: Path, folder: Path, weights: str) -> dict[str, s
     broken = volume.with_array(clean * known_field(clean.shape, STRENGTHS[strength], generator(image, strength)))
     shown = {"under the field": broken.array}
     for method, model in METHODS.items():
-        result = reconstruct(broken, task="artifact-reduction", model=model, judge=False, device="cpu")
-        shown[f"{method}, r {values[method]:.2f}"] = result.volume.array
+        shown[f"{method}, r {values[method]:.2f}"] = evened(broken, model)
     shown["without it"] = clean
     figure = Figure(figsize=(10, 3), layout="constrained")
     for axis, (title, array) in zip(figure.subplots(1, 4), shown.items(), strict=True):
