@@ -119,6 +119,6 @@ def further_models(options: Options, modality: str, card: ModelCard) -> list[Mod
     know others, who knows most first."""
     if options.task != "artifact-reduction" or (options.model, options.artifact) != ("auto", "auto"):
         return []
-    others = [c for c in list_cards(options.task) if c.shipped and c.learned and modality in c.modalities]
-    others = [c for c in others if not set(c.artifacts) <= set(card.artifacts)]
+    others = [c for c in list_cards(options.task) if c.shipped and c.learned and not c.adversarial]
+    others = [c for c in others if modality in c.modalities and not set(c.artifacts) <= set(card.artifacts)]
     return sorted(others, key=lambda c: (-len(c.artifacts), ARTIFACTS.index(c.artifacts[0])))

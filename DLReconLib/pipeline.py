@@ -81,7 +81,7 @@ def reconstruct(
     tile = (chosen.tile or card.tile) if card.tile else (-(-longest // 8) * 8,) * 3
     execution = Execution(model.device, model.precision, tile)
     planes = [volume.array] if volume.array.ndim == 3 else list(np.moveaxis(volume.array, 3, 0))
-    outputs, deviations, noises, inside = [], [], [], 0.0
+    outputs, deviations, noises, inside, kinds = [], [], [], 0.0, set()
     notes: dict[str, Any] = {}
     lifts = []
     passes = PASSES if chosen.uncertainty else 1
@@ -91,7 +91,7 @@ def reconstruct(
 
         def answer(plane: Array, which: int = 0, number: int = number) -> tuple[Array, float, float]:
             def part(fraction: float, text: str) -> None:
-                progress((number + (which + fraction) / passes) / len(planes) * share, text)
+                progress((number + (which + fraction) / passes) / len(planes) * share * 0.98, text)
 
             if finer:
                 return enlarge(plane, finer, model, execution, chosen.strength, part)
@@ -99,22 +99,26 @@ def reconstruct(
 
         output, noise, seconds = answer(plane)
         outputs.append(output)
+        kinds.add(notes.get("artifact"))
         noises.append(noise)
         inside += seconds
         lifts.append(notes.pop("lift", 0.0))  # of each component its own; 0 where one is constant
         if chosen.uncertainty:
             again = partial(lambda answer, flipped, which: answer(flipped, which)[0], answer)
             deviations.append(deviation(volume, plane, output, noise, card, chosen.strength, mask, again))
-    if others and notes.get("artifact") == "none":
+    if others and kinds == {"none"}:
         looked = notes.setdefault("looked_for", list(card.artifacts))
         for number, other in enumerate(others, 1):
             asked = options | {"model": other.id, "modality": modality}
-            rest = partial(lambda number, f, t: progress((number + f) * share, t), number)
+            rest = partial(lambda number, f, t: progress((number + f) * share * 0.98, t), number)
             found = reconstruct(volume, mask=mask, progress=rest, load=load, **asked)
             looked += other.artifacts
             if found.provenance["found"]["artifact"] != "none":
                 found.provenance["found"]["looked_for"] = looked
+                found.provenance["modality"] = {"used": modality, "why": why}
+                found.provenance["model_chosen"] = f"{card.id} found nothing, this one did"
                 found.provenance["seconds"]["total"] = time.perf_counter() - started
+                progress(1.0, "done")
                 return found
     if any(lifts):
         notes["lift"] = lifts[0] if volume.array.ndim == 3 else lifts

@@ -7,11 +7,12 @@ that; and it judges: nothing that was followed is kept if it leaves more to be c
 the physics of motion take turns, as in "Autofocusing+" (Kuzmina et al., MICCAI 2022), without its search.
 
 In a multi-slice scan every slice is excited again for each line, so all of them see the same movement, and tell of it
-together. Where single slices explain themselves better than all together do, each is taken by itself.
+together. Where single slices explain themselves much better than all together do, each is taken by itself.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -19,11 +20,12 @@ from scipy import fft
 from torch import Tensor
 from torch.nn import functional
 
-from DLReconLib.networks.context import Context
+from DLReconLib.networks.context import Context, quiet
 from DLReconLib.networks.line_shifts import explain, follow, turned
 from DLReconLib.networks.slice_unet import SliceUNet
 
 Array = np.ndarray
+Tell = Callable[[float, str], None]  # gets the fraction done and a text
 SHARES = (0.06, 0.12, 0.25, 0.5)  # of the lines of k-space that a view keeps
 VIEWS = 1 + len(SHARES)
 ASKED = 8  # slices that tell how the patient moved
@@ -32,6 +34,7 @@ LESS = 0.99  # share of the change, in mean squares, that turning may leave at m
 SURE = 150.0  # evidence above which slices have moved
 ALIKE = 0.3  # of the evidence of single slices, which adapt to each by itself, that all together need
 ROUNDS = 3
+LEAST = 12  # pixels of a side
 COPIED = 8  # rows of a coarse image that are seen again beyond its ends
 
 
@@ -64,14 +67,17 @@ class MotionUNet(SliceUNet):
     @torch.no_grad()
     def restore(self, image: Array, context: Context) -> Array:
         """The image with its lines of k-space turned back; (k, j, i) float32, any unit. Along which of the two axes the
-        lines lie, and whether all slices moved alike, is found, too. Slices without evidence of movement come back as
-        they were. Notes the artifact found, the slices that moved, the axis, whether they moved alike, and the
-        evidence."""
+        lines lie, and whether all slices moved alike, is found, too. An image without evidence of movement comes back
+        as it was, as do, of slices that moved by themselves, those without. Notes the artifact found, the slices that
+        moved, the axis, whether they moved alike, and the evidence."""
+        if min(image.shape[1:]) < LEAST:
+            context.notes |= {"artifact": "none", "slices_moved": 0}
+            return image
         places = np.unique(np.linspace(0, len(image) - 1, min(ASKED, len(image))).astype(int))
         tracks = []
         for axis in (0, 1):
-            context.progress(0.3 * axis, "looking for movement")
-            tracks.append(self._track(tensor(along(image[places], axis))))
+            part = partial(part_of, context.progress, 0.3 * axis, 0.3)
+            tracks.append(self._track(tensor(along(image[places], axis)), part))
         axis = int(tracks[1].evidence > tracks[0].evidence)
         slices, track = tensor(along(image, axis)), tracks[axis]
         if track.evidence <= SURE:
@@ -86,29 +92,39 @@ class MotionUNet(SliceUNet):
         context.notes |= {"lines_along": "ji"[axis], "moved_alike": track.alike, "evidence": round(track.evidence, 1)}
         return along(np.maximum(output.numpy(), min(0.0, float(image.min()))), axis)
 
-    def _track(self, slices: Tensor) -> "Track":
+    def _track(self, slices: Tensor, progress: Tell) -> "Track":
         """How slices (n, j, i) moved, if their lines lie along j."""
         changes = self.change(slices)
+        lines = slices.shape[1] // 2 + 1
         before, count = float(changes.square().mean()), len(slices) * slices.shape[1]
         best, factors = 1.0, torch.ones(1)
-        for trust in TRUSTS if before > 0 else ():
-            tried = follow(slices, self.next_lines, trust)
-            left = float(self.change(turned(slices, tried)).square().mean()) / before
+        for number, trust in enumerate(TRUSTS if before > 0 else ()):
+
+            def predict(coarse: Tensor, number: int = number) -> Tensor:
+                progress((number + coarse.shape[1] / (2 * lines)) / (len(TRUSTS) + 1), "looking for movement")
+                return self.next_lines(coarse)
+
+            tried = follow(slices, predict, trust)
+            left = max(float(self.change(turned(slices, tried)).square().mean()) / before, 1e-6)
             if left < min(best, LESS):
                 best, factors = left, tried
         followed = -0.5 * count * float(np.log(best))
         together = explain(slices, changes).evidence
-        each = (explain(s[None], c[None]).evidence for s, c in zip(slices, changes, strict=True))
-        apart = sum(e for e in each if e > SURE)
+        apart = 0.0
+        for number, (slice_, change) in enumerate(zip(slices, changes, strict=True)):
+            progress((len(TRUSTS) + number / len(slices)) / (len(TRUSTS) + 1), "looking for movement")
+            found = explain(slice_[None], change[None]).evidence
+            apart += found if found > SURE else 0.0
         alike = best < 1 or together >= ALIKE * apart
         return Track(followed + (max(0.0, together) if alike else apart), alike, factors)
 
     def _together(self, slices: Tensor, places: Array, factors: Tensor, context: Context) -> Tensor:
         """All slices (k, j, i), which moved alike; those at the places tell what the factors have left."""
-        factors = self._explained(slices[places], factors)
+        told = partial(part_of, context.progress, 0.6, 0.1)
+        factors = self._explained(slices[places], factors, told)
         output = torch.empty_like(slices)
         for k in range(len(slices)):
-            context.progress(0.6 + 0.4 * k / len(slices), f"slice {k + 1} of {len(slices)}")
+            context.progress(0.7 + 0.3 * k / len(slices), f"slice {k + 1} of {len(slices)}")
             output[k : k + 1] = self._mended(slices[k : k + 1], factors)
         return output
 
@@ -123,10 +139,11 @@ class MotionUNet(SliceUNet):
                 moved += 1
         return output, moved
 
-    def _explained(self, slices: Tensor, factors: Tensor) -> Tensor:
+    def _explained(self, slices: Tensor, factors: Tensor, progress: Tell = quiet) -> Tensor:
         """The factors with what explains the changes that they leave; of slices (n, j, i) that moved alike."""
         now = turned(slices, factors)
-        for _ in range(ROUNDS):
+        for number in range(ROUNDS):
+            progress(number / ROUNDS, "how the patient moved")
             found = explain(now, self.change(now))
             if found.evidence <= SURE:
                 break
@@ -170,6 +187,10 @@ class Track:
     evidence: float
     alike: bool
     factors: Tensor
+
+
+def part_of(progress: Tell, begin: float, length: float, fraction: float, text: str) -> None:
+    progress(begin + length * fraction, text)
 
 
 def tensor(slices: Array) -> Tensor:

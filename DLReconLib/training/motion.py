@@ -60,7 +60,9 @@ class MotionMaker:
         noise = physics.complex_noise(clean.shape, log_uniform(rng, 0.001, 0.03) * (rng.random() < 0.8), rng)
         broken = truth = np.abs(clean + noise)
         case = rng.random()
-        while case >= STILL and np.mean((broken - truth) ** 2) < 5e-5:  # a movement that nobody would see
+        while (
+            case >= STILL and clean.any() and np.mean((broken - truth) ** 2) < 5e-5
+        ):  # a movement that nobody would see
             broken = physics.move(clean, physics.random_poses(len(clean), rng), noise)
         if case < STILL + ACROSS:
             broken = truth = broken.T

@@ -67,7 +67,7 @@ class Plan:
 
     def part(self, step: int) -> str:
         """What this step trains: "first" (estimator and thresholds), "all" (but the thresholds), "estimator" alone, or
-        "denoiser" (neither)."""
+        "denoiser" (neither), or another stage that the network has."""
         for part, steps in self._stages():
             if step < steps:
                 return part
