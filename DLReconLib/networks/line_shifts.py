@@ -28,6 +28,7 @@ DAMPING = 0.15  # share of noise with which a line is divided by cos a, as by a 
 STILL = 0.9  # chance that a line that follows is not displaced, where it does not have the displacement of the last
 FIRST, BEGIN = 4, 0.03  # lines that count as not displaced: at least so many, and this share
 GROWTH, WIDER = 1.25, 1.5  # from one part of k-space to the next, and to what is predicted
+ANCHOR = 1000.0  # the most that a line counts, times the square of its share of the lines: drifts begin near the centre
 NOISE = 0.15  # least share of a line's power that a prediction misses
 WEIGHT = 0.3  # of a sample: neighbours, and slices of one patient, err alike
 TINY = 1e-12
@@ -174,7 +175,8 @@ def follow(slices: Tensor, predict: Callable[[Tensor], Tensor], trust: float) ->
         missed = torch.maximum(power - told, NOISE * power) + TINY
         crossed = (expected.conj() * own / missed).sum(0)
         found = 2 * WEIGHT * torch.stack([total(crossed, way, turn, across) for way in SIGNED], 1)
-        found = found * (trust / found.amax((1, 2, 3), keepdim=True).clamp(min=TINY)).clamp(max=1)
+        most = (ANCHOR * (torch.arange(known, end) / last) ** 2).clamp(max=trust)[:, None, None, None]
+        found = found * (most / found.amax((1, 2, 3), keepdim=True).clamp(min=TINY)).clamp(max=1)
         part, _, chances = smoothed(found.flatten(1), jumps, chances)
         factors[known:end] = factors_of(part.reshape(found.shape), turn, across)
         known = end
