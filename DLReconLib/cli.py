@@ -86,6 +86,10 @@ def run(arguments: argparse.Namespace) -> int:
         model, why = record["model"]["id"], record["model_chosen"]
         print(f"{model} ({why}): noise found {record['noise']:.4g}, {record['seconds']['total']:.1f} s, "
               f"{arguments.output}")  # fmt: skip
+        found = record.get("found") or {}
+        if "artifact" in found:
+            looked = ", ".join(found.get("looked_for", []))
+            print(f"artifact found: {found['artifact']}" + (f" (looked for {looked})" if looked else ""))
         if arguments.judge:
             print(f"trust: {record['trust']['light']}")
             for reason in record["trust"]["reasons"]:
