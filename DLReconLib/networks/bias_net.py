@@ -121,8 +121,9 @@ class BiasNet(nn.Module):
         low, high = np.percentile(log[inside] - shift, [1, 99])
         context.notes |= {"field_from": round(float(np.exp(low)), 3), "field_to": round(float(np.exp(high)), 3)}
         if context.artifact == "auto":
-            context.notes["artifact"] = "bias" if high - low > np.log(WEAK) else "none"
-            if high - low <= np.log(WEAK):
+            weak = high - low <= np.log(WEAK)
+            context.notes["artifact"] = "none" if weak else "bias"
+            if weak:
                 return image
         field = self._expanded(total - shift, image.shape, factors)
         output = image / np.exp(field)

@@ -40,6 +40,7 @@ class MotionMaker:
         weights = np.array([s.weight for s in sources], float)
         self.chances = weights / weights.sum()
         self.whole = lru_cache(None)(self._whole)
+        self.lines = LineMaker(self)
 
     def draw(self, rng: np.random.Generator, kind: int | None = None) -> RestorationPair:
         images = self.whole(int(rng.integers(SLICES))).astype(np.float32)
@@ -164,9 +165,8 @@ class MotionTrainer(RestorationTrainer):
 
     def next_lines(self, role: str, number: int, size: int) -> torch.Tensor:
         """log(MSE / MSE before) of pairs, (size,)"""
-        makers = self.__dict__.setdefault("line_makers", {r: LineMaker(m) for r, m in self.makers.items()})
         rng = np.random.default_rng([self.plan.seed, self.rank, number, role == "train", 3])
-        batch = RestorationBatch.stack([makers[role].draw(rng) for _ in range(size)], self.device)
+        batch = RestorationBatch.stack([self.makers[role].lines.draw(rng) for _ in range(size)], self.device)
         with self.autocast():
             residual, _ = self.network.following(batch.image)
         left, before = batch.errors(residual)

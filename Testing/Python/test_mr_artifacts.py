@@ -314,7 +314,7 @@ def test_training_pairs_of_movement() -> None:
     come with the next ones."""
     pytest.importorskip("torch", reason="the network is an nn.Module")
     from DLReconLib.networks.motion_unet import VIEWS, views
-    from DLReconLib.training.motion import LineMaker, MotionMaker
+    from DLReconLib.training.motion import MotionMaker
     from DLReconLib.training.patches import Source
 
     maker = MotionMaker([Source(phantom((8, 60, 72)) / 1000, False, False, 1.0)], "mr-motion", (1, 64, 64))
@@ -326,7 +326,7 @@ def test_training_pairs_of_movement() -> None:
     assert coarse < 0.5 * fine, "the first view keeps the lowest lines only"
     view = views(pairs[0].clean[None])[0]
     np.testing.assert_allclose(view[1:].mean((1, 2)), view[0].mean(), rtol=1e-4)
-    follows = [LineMaker(maker).draw(np.random.default_rng(n)) for n in range(10)]
+    follows = [maker.lines.draw(np.random.default_rng(n)) for n in range(10)]
     assert all(p.image.shape == (1, 64, 96) for p in follows)
     assert all(np.mean((p.clean - p.image[0]) ** 2) > 0 for p in follows)
 
